@@ -1,0 +1,1 @@
+"""Trained weights to saliency maps, as fast as the hardware allows."""
