@@ -1,0 +1,107 @@
+"""What a network is made of, as plain data: enough to rebuild it, and what its weights file carries."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# The statistics of EORSSD, which the paper uses for all three of its data sets.
+MEAN = (0.3412, 0.3798, 0.3583)
+STD = (0.1148, 0.1042, 0.0990)
+
+
+@dataclass
+class DetectorConfig:
+    """The network that infers: encoder, PPM and TSDD.
+
+    Args:
+        encoder: name of a timm network that gives features at strides 4, 8, 16 and 32 (2 too, where it has them).
+        width: channels of PPM (F6) and of the TSDD blocks.
+        head_channels: channels after the transposed and after the plain convolution of a saliency head.
+        input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
+        mean: mean that the RGB input was normalised with, in [0, 1].
+        std: standard deviation that the RGB input was normalised with, in [0, 1].
+    """
+
+    encoder: str = "resnet50"
+    width: int = 256
+    head_channels: tuple[int, int] = (128, 64)
+    input_size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+
+@dataclass
+class ASRDConfig:
+    """The auxiliary super-resolution decoder, training only.
+
+    Args:
+        shallow_channels: channels that F2 is reduced to.
+        fuse_channels: channels of the three convolutions over F2 and F6.
+        up_channels: channels after each of the three doublings; the last feeds the SR image and the SR features.
+        shallow_kernel: kernel of the convolution of F2: 1 as released, 3 as the paper's figure draws it.
+        fuse_kernel: kernel of the last of the three convolutions: 1 as released, 3 as the paper's figure draws it.
+        residual: what is trained towards the SR target: 'added' to the bicubic image, as the paper draws it, or
+            'bare', as the release trains it.
+    """
+
+    shallow_channels: int = 64
+    fuse_channels: tuple[int, int, int] = (256, 128, 64)
+    up_channels: tuple[int, int, int] = (64, 32, 16)
+    shallow_kernel: Literal[1, 3] = 1
+    fuse_kernel: Literal[1, 3] = 1
+    residual: Literal["added", "bare"] = "added"
+
+
+@dataclass
+class TFGMConfig:
+    """The task-fusion guidance module, training only.
+
+    Args:
+        affinity: 'inner' products between positions, as released, or their 'cosine', as the paper's figure says.
+        affinity_batch: 'mean' of the images' affinity differences, or their 'sum', as released.
+    """
+
+    affinity: Literal["inner", "cosine"] = "inner"
+    affinity_batch: Literal["mean", "sum"] = "mean"
+
+
+@dataclass
+class SRALConfig:
+    """The network that trains: a detector with what is attached to it.
+
+    Args:
+        detector: the network that infers.
+        deep_supervision: attach a saliency head to each of the four coarser TSDD blocks.
+        asrd: the SR decoder, or null to train without it.
+        tfgm: the guidance, or null to train without it; it needs the SR decoder.
+    """
+
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    deep_supervision: bool = True
+    asrd: ASRDConfig | None = field(default_factory=ASRDConfig)
+    tfgm: TFGMConfig | None = field(default_factory=TFGMConfig)
+
+
+def from_dict(cls: type, values: dict[str, Any], where: str = "configuration") -> Any:
+    """Rebuild the dataclass `cls` from what `dataclasses.asdict` gave (lists count as tuples).
+
+    Raises:
+        ValueError: `values` is no mapping or has a key that `cls` lacks.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected named values for {cls.__name__}, found {type(values).__name__}")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{where}: {cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(hints))}")
+    return cls(**{key: _rebuild(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def _rebuild(hint: Any, value: Any, where: str) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
+    if nested is not None and value is not None:
+        return from_dict(nested, value, where)
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,177 @@
+"""Five features at strides 2–32 from any timm network that has them, with weights by name or from a file."""
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models import FeatureListNet
+from torch import Tensor, nn
+
+STEM_CHANNELS = 64
+
+
+class Encoder(nn.Module):
+    """F1…F5 of a timm network.
+
+    Networks whose first stage is at stride 4 (Swin, ConvNeXt, PVT…) have nothing at stride 2: there F1 comes from a
+    stem of its own on the image, two 3×3 convolutions with batch norm and ReLU, the first of stride 2, to 64 channels
+    (as many as ResNet-50's F1). It is trained from scratch. Upsampling F2 instead would hand the finest block nothing
+    that F2 has not.
+
+    Args:
+        name: a timm network, with or without a pretrained tag (`resnet50`, `resnet50.a1_in1k`).
+        weights: 'none'; 'imagenet', timm's own for that name, downloaded once; or a file (.pth or .safetensors) in
+            timm's or torchvision's names.
+
+    Raises:
+        ValueError: no such network, no features at strides 4–32, or weights that do not fit.
+        FileNotFoundError: the weights file is missing.
+    """
+
+    def __init__(self, name: str, weights: str = "none"):
+        super().__init__()
+        self.body, reductions = _create_body(name, pretrained=weights == "imagenet")
+        self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
+        channels = dict(zip(reductions, self.body.feature_info.channels(), strict=True))
+        self.stem = None if 2 in channels else _stem()
+        self.channels = [channels.get(stride, STEM_CHANNELS) for stride in (2, 4, 8, 16, 32)]
+        if weights not in ("none", "imagenet"):
+            load_encoder_weights(self.body, Path(weights), name)
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
+        features = self.body(rgb)
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2).contiguous() for feature in features]
+        return features if self.stem is None else [self.stem(rgb), *features]
+
+
+def _stem() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for in_channels, stride in ((3, 2), (STEM_CHANNELS, 1)):
+        conv = nn.Conv2d(in_channels, STEM_CHANNELS, 3, stride=stride, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(STEM_CHANNELS), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _create_body(name: str, pretrained: bool) -> tuple[FeatureListNet, list[int]]:
+    """The timm network cut to its last features at strides 2 (where it has one), 4, 8, 16, 32; and those strides."""
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
+        hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
+        raise ValueError(f"encoder {name!r}: timm has no network of that name{hint}")
+    options = {} if not _is_swin(name) else {"dynamic_img_size": True}  # windows padded and masked for any input size
+    body = _create(name, pretrained, options)
+    reductions = body.feature_info.reduction()
+    last = {stride: index for index, stride in enumerate(reductions)}
+    missing = [stride for stride in (4, 8, 16, 32) if stride not in last]
+    if missing:
+        raise ValueError(
+            f"encoder {name!r}: its features are at strides {reductions}, without {missing}; "
+            "choose one with features at 4, 8, 16 and 32, such as resnet50, mobilenetv2_100 or convnext_tiny"
+        )
+    strides = [stride for stride in (2, 4, 8, 16, 32) if stride in last]
+    if strides != reductions:
+        body = _create(name, pretrained, options | {"out_indices": tuple(last[stride] for stride in strides)})
+    return body, strides
+
+
+def _create(name: str, pretrained: bool, options: dict) -> FeatureListNet:
+    try:
+        return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise ValueError(
+            f"encoder {name!r}: its ImageNet weights could not be had ({str(error).splitlines()[0]}); "
+            "give a file instead, or 'none' to start from random weights"
+        ) from error
+
+
+def _is_swin(name: str) -> bool:
+    return name.startswith(("swin_", "swinv2_")) and "_cr_" not in name
+
+
+def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
+    """Load a classifier's weights into an encoder, whether its file has timm's or torchvision's names.
+
+    The file may hold more than the encoder (a classifier's head) and may carry one prefix before every name. Where
+    its names are not the encoder's, tensors are matched in order: two implementations of one network define the same
+    layers in the same order, and every kind (weight, bias, running mean…) and shape has to agree.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no plain state dict, or it is of another network: the first difference is named.
+    """
+    state = _torchvision_swin_names(_read_state(path))
+    wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
+    matched = _match_names(wanted, state) or _match_order(wanted, state, f"{path} for encoder {name!r}")
+    for key, value in matched.items():
+        if value.shape != wanted[key].shape:
+            raise ValueError(
+                f"{path} for encoder {name!r}: {key} is {tuple(value.shape)}, expected {tuple(wanted[key].shape)}"
+            )
+    body.load_state_dict(matched, strict=False)  # all but num_batches_tracked, which eval never reads
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"encoder weights {path}: not a readable state dict ({str(error).splitlines()[0]})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise ValueError(f"encoder weights {path}: holds a {type(state).__name__}, expected a state dict")
+    derived = ("num_batches_tracked", "relative_position_index", "attn_mask")
+    return {key: value for key, value in state.items() if isinstance(value, Tensor) and not key.endswith(derived)}
+
+
+def _match_names(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """The encoder's tensors by their own names behind one common prefix, or None. timm writes layers_0 for layers.0."""
+    state = {_flat(key): value for key, value in state.items()}
+    first = _flat(next(iter(wanted)))
+    for key in state:
+        if key.endswith(first):
+            prefix = key.removesuffix(first)
+            if all(prefix + _flat(name) in state for name in wanted):
+                return {name: state[prefix + _flat(name)] for name in wanted}
+    return None
+
+
+def _flat(key: str) -> str:
+    return key.replace(".", "_")
+
+
+def _torchvision_swin_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's Swin in timm's names, any other state as it is: the two order a patch merging differently."""
+    if "features.1.0.attn.relative_position_bias_table" not in state:
+        return state
+
+    def timm_name(key: str) -> str:
+        key = key.replace("features.0.0.", "patch_embed.proj.").replace("features.0.2.", "patch_embed.norm.")
+        key = re.sub(r"^features\.([1357])\.", lambda found: f"layers.{int(found[1]) // 2}.blocks.", key)
+        key = re.sub(r"^features\.([246])\.", lambda found: f"layers.{int(found[1]) // 2}.downsample.", key)
+        return key.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
+
+    return {timm_name(key): value for key, value in state.items()}
+
+
+def _match_order(wanted: dict[str, Tensor], state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+    """The encoder's tensors as the first of the file's, by kind and shape."""
+    if len(state) < len(wanted):
+        raise ValueError(f"{what}: holds {len(state)} tensors, the encoder has {len(wanted)}; another network's file?")
+    matched = {}
+    for (name, ours), (key, theirs) in zip(wanted.items(), state.items(), strict=False):
+        if name.rpartition(".")[2] != key.rpartition(".")[2] or ours.shape != theirs.shape:
+            raise ValueError(
+                f"{what}: neither its names nor their order fit: {key} {tuple(theirs.shape)} stands where "
+                f"{name} {tuple(ours.shape)} is expected; another network's file?"
+            )
+        matched[name] = theirs
+    return matched

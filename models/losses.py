@@ -1,0 +1,69 @@
+"""The joint loss: every term has a name, and its weight is set here and nowhere else."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.tfgm import TFGM
+
+
+@dataclass
+class LossWeights:
+    """The weight of each loss term (paper, joint loss; values as the release's).
+
+    Args:
+        saliency: of the structure losses of the five maps, finest first.
+        sr: of the mean squared error between SR image and SR target.
+        sr_first_epoch: the same in the first epoch, before the SR branch gives anything like an image.
+        spatial: of TFGM's spatial consistency.
+        affinity: of TFGM's affinity.
+    """
+
+    saliency: tuple[float, float, float, float, float] = (1.0, 1.0, 0.5, 0.25, 0.125)
+    sr: float = 100.0
+    sr_first_epoch: float = 1.0
+    spatial: float = 1.0
+    affinity: float = 1.0
+
+    def of_epoch(self, epoch: int) -> dict[str, float]:
+        """The weights by term in `epoch`, counted from 0."""
+        maps = {f"saliency{i}": weight for i, weight in enumerate(self.saliency, start=1)}
+        sr = self.sr_first_epoch if epoch == 0 else self.sr
+        return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity}
+
+
+def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft intersection over union, of B×1×H×W logits and masks in [0, 1].
+
+    BCE is averaged over batch and pixels; 1 − (Σpy + 1)/(Σp + Σy − Σpy + 1) is summed over each sample's pixels and
+    averaged over the batch.
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, mask)
+    saliency = logits.sigmoid()
+    both = (saliency * mask).sum(dim=(1, 2, 3))
+    either = (saliency + mask).sum(dim=(1, 2, 3)) - both
+    return bce + (1 - (both + 1) / (either + 1)).mean()
+
+
+def loss_terms(outputs: dict[str, Tensor], targets: dict[str, Tensor], tfgm: TFGM | None) -> dict[str, Tensor]:
+    """The unweighted terms that `outputs` allow: `saliency1`…`saliency5`, `sr`, `spatial`, `affinity`.
+
+    Args:
+        outputs: what the training network returned.
+        targets: `mask` B×1×2H×2W and `sr_target` B×3×2H×2W, both in [0, 1].
+        tfgm: the guidance module whose `fused` is among the outputs.
+    """
+    mask, sr_target = targets["mask"], targets["sr_target"]
+    levels = [i for i in range(1, 6) if f"logits{i}" in outputs]
+    terms = {f"saliency{i}": structure_loss(outputs[f"logits{i}"].float(), mask) for i in levels}
+    if "sr_image" in outputs:
+        terms["sr"] = F.mse_loss(outputs["sr_image"].float(), sr_target)
+    if tfgm is not None:
+        terms |= tfgm.losses(outputs["fused"], sr_target, mask)
+    return terms
+
+
+def joint_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """The weighted sum of the terms: the scalar that is minimised."""
+    return sum(weights[name] * term for name, term in terms.items())

@@ -1,0 +1,67 @@
+"""TFGM, the task-fusion guidance module: what the SR features say of the object guides the saliency map. A loss."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import TFGMConfig
+
+AFFINITY_POOL = 16
+
+
+class TFGM(nn.Module):
+    """Task-fusion guidance module (paper, Section III-D).
+
+    Args:
+        config: how the affinity is compared.
+    """
+
+    def __init__(self, config: TFGMConfig):
+        super().__init__()
+        self.config = config
+        self.guidance = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.ReLU())
+
+    def forward(self, logits: Tensor, sr_features: Tensor) -> dict[str, Tensor]:
+        """Fuse the finest saliency logits with the SR features.
+
+        Args:
+            logits: finest logits, B×1×2H×2W.
+            sr_features: from ASRD, B×3×2H×2W.
+
+        Returns:
+            `guidance` (the logits lifted to three channels) and `fused` (its product with the SR features), each
+            B×3×2H×2W.
+        """
+        guidance = self.guidance(logits)
+        return {"guidance": guidance, "fused": guidance * sr_features}
+
+    def losses(self, fused: Tensor, sr_target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The two guidance terms, `spatial` and `affinity`, of fused features against SR target × mask."""
+        fused, target = fused.float(), sr_target * mask
+        affinity = affinity_difference(fused, target, self.config.affinity, self.config.affinity_batch)
+        return {"spatial": spatial_consistency(fused, target), "affinity": affinity}
+
+
+def spatial_consistency(fused: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of two B×3×H×W tensors."""
+    return (fused - target).abs().mean()
+
+
+def affinity_difference(fused: Tensor, target: Tensor, similarity: str = "inner", batch: str = "mean") -> Tensor:
+    """Sum of absolute differences between the affinity matrices of two B×3×H×W tensors, over n² (n positions).
+
+    Args:
+        fused, target: H and W at least 16: both are average-pooled by 16 first.
+        similarity: 'inner' products between positions or their 'cosine'.
+        batch: 'mean' over the images, or their 'sum' as released.
+    """
+    ours, theirs = _affinity(fused, similarity), _affinity(target, similarity)
+    per_image = (ours - theirs).abs().mean(dim=(1, 2))
+    return per_image.mean() if batch == "mean" else per_image.sum()
+
+
+def _affinity(x: Tensor, similarity: str) -> Tensor:
+    """B×3×H×W to the B×n×n similarities between its n pooled positions."""
+    positions = F.avg_pool2d(x, AFFINITY_POOL).flatten(2)
+    if similarity == "cosine":
+        positions = F.normalize(positions, dim=1)
+    return positions.transpose(1, 2) @ positions
