@@ -1,7 +1,6 @@
 """What a network is made of, as plain data: enough to rebuild it, and what its weights file carries."""
 
 import dataclasses
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -73,15 +72,19 @@ class SRALConfig:
 
     Args:
         detector: the network that infers.
+        asrd: the SR decoder.
+        tfgm: the guidance.
         deep_supervision: attach a saliency head to each of the four coarser TSDD blocks.
-        asrd: the SR decoder, or null to train without it.
-        tfgm: the guidance, or null to train without it; it needs the SR decoder.
+        super_resolution: attach the SR decoder.
+        guidance: attach the guidance; it needs the SR decoder.
     """
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+    asrd: ASRDConfig = field(default_factory=ASRDConfig)
+    tfgm: TFGMConfig = field(default_factory=TFGMConfig)
     deep_supervision: bool = True
-    asrd: ASRDConfig | None = field(default_factory=ASRDConfig)
-    tfgm: TFGMConfig | None = field(default_factory=TFGMConfig)
+    super_resolution: bool = True
+    guidance: bool = True
 
 
 def from_dict(cls: type, values: dict[str, Any], where: str = "configuration") -> Any:
@@ -100,8 +103,6 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "configuration") -
 
 
 def _rebuild(hint: Any, value: Any, where: str) -> Any:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
-    if nested is not None and value is not None:
-        return from_dict(nested, value, where)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)
     return tuple(value) if isinstance(value, list) else value

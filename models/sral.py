@@ -29,7 +29,7 @@ class SRAL(nn.Module):
     ):
         super().__init__()
         if tfgm is not None and asrd is None:
-            raise ValueError("network.tfgm needs network.asrd: its guidance reads the SR features; set both or neither")
+            raise ValueError("guidance needs super_resolution, whose features it reads: switch both on or guidance off")
         self.detector, self.coarse_heads, self.asrd, self.tfgm = detector, coarse_heads, asrd, tfgm
         self.config = config
 
@@ -67,6 +67,6 @@ def build_sral(config: SRALConfig, encoder_weights: str = "none") -> SRAL:
     width = config.detector.width
     heads = 4 if config.deep_supervision else 0
     coarse_heads = nn.ModuleList(SaliencyHead(width, config.detector.head_channels) for _ in range(heads))
-    asrd = ASRD(detector.encoder.channels[1], width, config.asrd) if config.asrd is not None else None
-    tfgm = TFGM(config.tfgm) if config.tfgm is not None else None
+    asrd = ASRD(detector.encoder.channels[1], width, config.asrd) if config.super_resolution else None
+    tfgm = TFGM(config.tfgm) if config.guidance else None
     return SRAL(detector, coarse_heads, asrd, tfgm, config)
