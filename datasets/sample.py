@@ -43,33 +43,35 @@ def make_sample_set(
     root = Path(root)
     if train < 1 or test < 1 or seed < 0:
         raise ValueError(f"a sample set needs counts from 1 and a seed from 0, not {train}, {test} and {seed}")
-    marker = {"version": VERSION, "train": train, "test": test, "seed": seed}
+    marker = json.dumps({"version": VERSION, "train": train, "test": test, "seed": seed}) + "\n"
     numbers = {"train": range(1, train + 1), "test": range(train + 1, train + test + 1)}
     if _is_there(root, marker, numbers):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
-        unfinished = Path(scratch, root.name)
+    parent, name = root.absolute().parent, root.absolute().name
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}-") as scratch:
+        unfinished = Path(scratch, name)
         tasks = []
         for which, (split, names) in enumerate(numbers.items()):
             for folder in ("images", "labels"):
                 (unfinished / f"{split}-{folder}").mkdir(parents=True)
             tasks += [(unfinished, split, number, (seed, which, index)) for index, number in enumerate(names)]
         _render_all(tasks, workers or min(os.cpu_count() or 1, 16))
-        (unfinished / MARKER).write_text(json.dumps(marker) + "\n")
+        (unfinished / MARKER).write_text(marker)
         unfinished.replace(root)
     return root
 
 
-def _is_there(root: Path, marker: dict[str, int], numbers: dict[str, Iterable[int]]) -> bool:
+def _is_there(root: Path, marker: str, numbers: dict[str, Iterable[int]]) -> bool:
     """Whether this very set is there, whole; False where there is nothing or an empty folder."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     if not (root / MARKER).is_file():
         raise ValueError(f"{root} already holds something else: name a new folder for the sample set")
-    found = json.loads((root / MARKER).read_text())
+    found = (root / MARKER).read_text()
     if found != marker:
-        raise ValueError(f"{root} holds another sample set ({found}, not {marker}): remove it or name a new folder")
+        which = f"{found.strip()}, not {marker.strip()}"
+        raise ValueError(f"{root} holds another sample set ({which}): remove it or name a new folder")
     files = [path for split, names in numbers.items() for number in names for path in _paths(root, split, number)]
     missing = [path for path in files if not path.is_file()]
     if missing:

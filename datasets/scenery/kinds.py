@@ -14,12 +14,12 @@ def airfield(scene: Scene) -> None:
     """One aircraft or a few, in a row or anyhow, with carts beside them."""
     rng = scene.rng
     scene.lay(choose(rng, (grounds.concrete, 0.75), (grounds.grass, 0.1), (grounds.desert, 0.15)))
+    if rng.random() < 0.35:
+        terminal(scene)
     count = int(rng.choice([1, rng.integers(2, 5), rng.integers(5, 10)], p=(0.45, 0.35, 0.2)))
     heading = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else None
     for pose in scene.spread(count, scene.size(0.12, 0.75 / count**0.45), heading=heading):
         objects.aircraft(scene.canvas, rng, pose)
-    if rng.random() < 0.35:
-        terminal(scene)
     carts(scene, int(rng.integers(0, 25)))
 
 
@@ -48,7 +48,7 @@ def harbour(scene: Scene) -> None:
     scene.ground = mix(scene.ground, yard, inland - rng.uniform(3, 9))
     height, width = scene.shape
     length = scene.size(0.2, 0.6)
-    offsets = np.arange(-1, 2) * 1.15 * length + rng.uniform(-0.3, 0.3) * length
+    offsets = np.array([0, 1.15, -1.15]) * length + rng.uniform(-0.3, 0.3) * length
     for offset in offsets[: rng.integers(1, 4)]:
         out = quay - 0.14 * length
         x = width / 2 + offset * np.cos(angle) - out * np.sin(angle)
@@ -225,9 +225,9 @@ def town(scene: Scene) -> None:
 def terminal(scene: Scene) -> None:
     """A long flat roof that reaches in from outside."""
     rng = scene.rng
-    long = scene.size(0.5, 1.0)
-    for pose in scene.spread(1, 0.5 * long, beyond=0.6):
-        shed(scene.canvas, rng, Pose(pose.x, pose.y, long, pose.heading), scene.sun)
+    pose = scene.place(scene.size(0.4, 0.85), beyond=0.5)
+    shed(scene.canvas, rng, pose, scene.sun)
+    scene.close(pose)
 
 
 def shed(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float) -> None:

@@ -67,8 +67,8 @@ class Scene:
             if len(poses) == count:
                 break
             pose = self.place(size * self.rng.uniform(0.85, 1.15), beyond, heading)
-            if self.is_free(pose):
-                self.close(pose)
+            if self.is_free(pose, 0.7):
+                self.close(pose, 0.7)
                 poses.append(pose)
         return poses
 
