@@ -8,7 +8,7 @@ import os
 import random
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -139,6 +139,18 @@ def pair_folders(images: Path | str, masks: Path | str) -> list[Pair]:
     return _paired(_files_by_stem(images, str(images)), _files_by_stem(masks, str(masks)), f"{images} and {masks}")
 
 
+def image_files(folder: Path) -> Iterator[Path]:
+    """Every image file below a folder; hidden files (macOS leaves `._0001.jpg`) and hidden folders are passed over."""
+    seen = {folder.resolve()}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        places = {name: Path(parent, name).resolve() for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, place in places.items() if place not in seen]  # links may lead round in circles
+        seen.update(places.values())
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(parent, name)
+
+
 def split_validation(pairs: Iterable[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Split a training set into (training part, validation part), each sorted by stem.
 
@@ -198,18 +210,12 @@ def _contents(folder: Path, shown: int = 8) -> str:
 
 
 def _files_by_stem(folder: Path, where: str) -> dict[str, Path]:
-    """Every image file below a folder by its stem; hidden files (macOS leaves `._0001.jpg`) are passed over."""
     files: dict[str, Path] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = (name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            stem = path.relative_to(folder).with_suffix("").as_posix()
-            if stem in files:
-                raise ValueError(f"{where}: two files are called {stem}: {files[stem].name}, {name} in {path.parent}")
-            files[stem] = path
+    for path in image_files(folder):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            raise ValueError(f"{where}: two files are called {stem}: {files[stem].name}, {path.name} in {path.parent}")
+        files[stem] = path
     return files
 
 

@@ -1,13 +1,6 @@
-"""From an image file and its mask to the tensors that a network reads and is supervised by.
+"""From an image file and its mask to the tensors that a network reads and is supervised by."""
 
-How files become pixels. Images: whatever their mode, three channels of 8 bits; alpha is dropped, 16-bit pixels give
-their high byte, the first frame counts, and EXIF orientation is not applied, because masks are drawn on the pixels as
-stored. Masks: one grey channel, see `open_mask`.
-"""
-
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +11,7 @@ from torch.utils.data import Dataset
 
 from datasets.augment import UNCHANGED, Augmentation, apply_colour, apply_geometry, draw
 from datasets.catalog import Pair
+from datasets.decode import open_image, open_mask
 
 MEAN = (0.3412, 0.3798, 0.3583)
 STD = (0.1148, 0.1042, 0.0990)
@@ -124,36 +118,6 @@ def load_rgb(
     return normalised(view, mean, std), (image.height, image.width)
 
 
-def open_image(path: Path | str) -> Image.Image:
-    """An image file, wholly decoded, as 8-bit RGB (see the module's text). Raises ValueError naming the file."""
-    with _naming(path):
-        image = _decode(path)
-        if _is_deep(image):
-            image = Image.fromarray((_deep_pixels(image) >> 8).astype(np.uint8))
-        elif "transparency" in image.info and image.mode != "RGB":
-            image = image.convert("RGBA")  # drops it through alpha: Pillow warns of a palette's otherwise
-        return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def open_mask(path: Path | str) -> Image.Image:
-    """A mask file, wholly decoded, as 8-bit grey (mode 'L', 255 the salient object). Raises ValueError naming the file.
-
-    RGB and RGBA become their luma, alpha being dropped; 1-bit pixels become 0 and 255. Three kinds hold classes, not
-    greys, and would silently come out all but black: a palette with colours (index 0 is the background, any other is
-    foreground), 16-bit pixels none of which is above 255 (taken as they are; others give their high byte), and a mask
-    whose greatest value is 1 (times 255).
-    """
-    with _naming(path):
-        mask = _decode(path)
-        if mask.mode in ("P", "PA"):
-            mask = _grey_of_palette(mask)
-        elif _is_deep(mask):
-            values = _deep_pixels(mask)
-            mask = Image.fromarray((values if values.max() <= 255 else values >> 8).astype(np.uint8))
-        mask = mask if mask.mode == "L" else mask.convert("L")
-        return mask.point(lambda value: 255 * value) if mask.getextrema()[1] == 1 else mask
-
-
 def to_tensor(image: Image.Image) -> Tensor:
     """8-bit pixels as float32 C×H×W in [0, 1]."""
     pixels = torch.from_numpy(np.array(image))
@@ -173,45 +137,3 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
     if min(height, width) < 1:
         raise ValueError(f"the size must be positive, not {size}")
     return height, width
-
-
-@contextmanager
-def _naming(path: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong with a file into a ValueError of one line that names it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is not there") from error
-    except Exception as error:  # on broken files Pillow's decoders raise what they like: SyntaxError, struct.error, …
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
-
-
-def _decode(path: Path | str) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            image.load()
-            return image
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
-
-
-def _deep_pixels(image: Image.Image) -> np.ndarray:
-    """The pixels of a 16-bit image as int32."""
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range, save it with 8 bits")
-    pixels = np.asarray(image).astype(np.int32)
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError(f"its pixels are from {pixels.min()} to {pixels.max()}, save it with 8 or 16 bits")
-    return pixels
-
-
-def _grey_of_palette(mask: Image.Image) -> Image.Image:
-    """The palette's greys; where it has colours, 0 for index 0 and 255 for all others."""
-    mask.info.pop("transparency", None)
-    red, green, blue = mask.convert("RGB").split()
-    if red.tobytes() == green.tobytes() == blue.tobytes():
-        return red
-    return Image.fromarray(np.where(np.asarray(mask.getchannel(0)) > 0, np.uint8(255), np.uint8(0)))

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets.catalog import DATASETS, Pair, dataset_name, find_images, find_pairs, pair_folders, split_validation
+from datasets.catalog import (
+    DATASETS,
+    Pair,
+    dataset_name,
+    find_images,
+    find_pairs,
+    image_files,
+    pair_folders,
+    split_validation,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* found in .* expected")  # the sets here are all smaller
 
@@ -159,6 +168,15 @@ def test_pair_folders_take_any_suffix_and_skip_what_is_no_image(tmp_path: Path) 
         (images / stray).parent.mkdir(exist_ok=True)
         (images / stray).write_text("no image")
     assert [pair.stem for pair in pair_folders(images, masks)] == ["a", "b", "c/d", "c/e", "f", "g"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "x.jpg")
+    write(tmp_path / "im" / "a.jpg")
+    (tmp_path / "im" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "im" / "round").symlink_to(tmp_path / "im")
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path / "im"))
+    assert found == ["im/a.jpg", "im/more/x.jpg"]
 
 
 def test_pair_folders_name_what_is_wrong(tmp_path: Path) -> None:

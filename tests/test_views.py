@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from datasets import views as views_module
 from datasets.augment import Augmentation
 from datasets.catalog import Pair, find_pairs, pair_folders
-from datasets.views import MEAN, STD, SalientObjectViews, load_rgb, open_image, open_mask
+from datasets.decode import open_image, open_mask
+from datasets.views import MEAN, STD, SalientObjectViews, load_rgb
 
 STRONG = Augmentation(scale=(0.4, 1.0), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
 
@@ -114,7 +114,7 @@ def test_sizes_that_are_not_square(pairs: list[Pair]) -> None:
 def test_each_file_is_opened_once(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     original = Image.open
-    monkeypatch.setattr(views_module.Image, "open", lambda path: opened.append(Path(path)) or original(path))
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(Path(path)) or original(path))
     SalientObjectViews(pairs, size=32, augment=STRONG)[3]
     assert opened == [pairs[3].image, pairs[3].mask]
 
