@@ -1,0 +1,113 @@
+"""What a run tells a person while it runs and afterwards: log.csv, TensorBoard, curves.png, versions.json."""
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import matplotlib
+import numpy
+import PIL
+import timm
+import torch
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Logbook:
+    """The logs in a run's folder.
+
+    Args:
+        folder: the run's folder; it exists.
+        epochs_done: rows of log.csv to keep; those of an epoch that was not finished are dropped.
+        step: the first step that is still to be logged.
+    """
+
+    def __init__(self, folder: Path, epochs_done: int = 0, step: int = 0):
+        self.folder = folder
+        self.rows = _read_rows(folder / "log.csv")[:epochs_done]
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step if step else None)
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Send one training step's loss terms and learning rates to TensorBoard."""
+        for name, value in values.items():
+            self.board.add_scalar(f"train/{name}", value, step)
+
+    def epoch(self, row: dict[str, float], step: int) -> None:
+        """Add one epoch's row to log.csv and TensorBoard, and draw curves.png anew."""
+        self.rows.append({name: f"{value:.7g}" for name, value in row.items()})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        _write_whole(self.folder / "log.csv", text.getvalue().encode())
+        for name, value in row.items():
+            self.board.add_scalar(f"epoch/{name}", value, step)
+        self.board.flush()
+        _write_whole(self.folder / "curves.png", _draw(self.rows))
+
+
+def versions() -> dict[str, Any]:
+    """What ran: Python, libraries, machine, and the commit of this checkout where git knows it."""
+    libraries = (torch, timm, accelerate, numpy, PIL, matplotlib)
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None  # a copy without git is no fault
+    return {
+        "python": platform.python_version(),
+        **{library.__name__: str(library.__version__) for library in libraries},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "commit": commit,
+    }
+
+
+def write_record(folder: Path, config: str, about: dict[str, Any]) -> None:
+    """Write config.yaml and versions.json, from which the run can be done again."""
+    _write_whole(folder / "config.yaml", config.encode())
+    _write_whole(folder / "versions.json", (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _draw(rows: list[dict[str, str]]) -> bytes:
+    """One panel per loss term and validation figure, over epochs."""
+    left_out = ("epoch", "seconds", "images_per_second")
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in left_out]
+    columns = 4
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.3 * lines), layout="constrained")
+    for axes, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
+        points = [(int(row["epoch"]), float(row[name])) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 20 else None)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+    for axes in figure.axes[len(names) :]:
+        axes.set_axis_off()
+    figure.supxlabel("epoch", fontsize=8)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=100)
+    return picture.getvalue()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

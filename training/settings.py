@@ -1,0 +1,197 @@
+"""The typed configuration of a training run: every key with its type, meaning and default.
+
+The defaults are the paper's network with this project's choices (see the README's table of where paper and release
+differ); files in configs/ say what differs for each recipe.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from datasets.augment import Augmentation
+from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
+from models.losses import LossWeights
+
+
+@dataclass
+class DataSettings:
+    """What is trained on.
+
+    Args:
+        dataset: ORSSD, EORSSD, ORSI-4199, RSISOD or RSSOD; 'folders' for any pair of folders; 'sample' for the rendered
+            sample set, which is made under root if it is not there.
+        root: the data set's folder.
+        images: the folder of images, with dataset 'folders'.
+        masks: the folder of masks, with dataset 'folders'.
+        validation: part of the training pairs that is held back for validation, in [0, 1); the test split is not read.
+        validation_seed: draws that part; apart from the run's seed, so that runs over seeds share it.
+        workers: processes that read and augment.
+        augmentation: what may be done to a training sample.
+    """
+
+    dataset: str = "ORSSD"
+    root: str = "data/ORSSD"
+    images: str | None = None
+    masks: str | None = None
+    validation: NonNegativeFloat = 0.1
+    validation_seed: int = 2021
+    workers: NonNegativeInt = 2
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass
+class OptimiserSettings:
+    """How the weights are found.
+
+    Args:
+        name: sgd (with momentum) or adamw.
+        lr: learning rate of everything but the encoder.
+        encoder_lr: the encoder's learning rate, as a factor of lr.
+        momentum: of sgd.
+        weight_decay: of every parameter but the biases.
+        decay_norms: decay the one-dimensional weights too (batch norm's gain, PReLU's slope), as the release does.
+        schedule: poly, lr·(1 − step/steps)^power, or cosine to 0; both per step.
+        power: of the poly schedule.
+        warmup_epochs: epochs over which the rate rises linearly from 0 first.
+        clip: largest norm of the gradient, all parameters together; 0 does not clip.
+        ema: decay of the exponential moving average of the weights, per step; 0 keeps none. Its first steps decay less.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: PositiveFloat = 2e-3
+    encoder_lr: PositiveFloat = 1.0
+    momentum: NonNegativeFloat = 0.9
+    weight_decay: NonNegativeFloat = 5e-4
+    decay_norms: bool = True
+    schedule: Literal["poly", "cosine"] = "poly"
+    power: PositiveFloat = 0.9
+    warmup_epochs: NonNegativeFloat = 0.0
+    clip: NonNegativeFloat = 0.0
+    ema: NonNegativeFloat = 0.0
+
+
+@dataclass
+class Settings:
+    """A training run.
+
+    Args:
+        output: the run's folder.
+        epochs: passes over the training part; 0 only writes the network that training would start from.
+        batch_size: images per step, at least 2 (batch norm needs two values); a last, smaller batch is left out.
+        seed: of the new layers' weights, the order of the images, the augmentations and dropout.
+        device: auto takes a GPU where there is one.
+        precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only).
+        channels_last: lay tensors out with channels last: faster on CPUs and tensor cores, the same function.
+        threads: CPU threads of torch; 0 leaves it to torch.
+        best_by: the validation figure (protocol authors) by which best.safetensors is kept.
+        encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
+            timm's or torchvision's names.
+        detector: the network that infers.
+        asrd: the SR decoder.
+        tfgm: the guidance.
+        deep_supervision: attach a saliency head to each of the four coarser TSDD blocks.
+        super_resolution: attach the SR decoder.
+        guidance: attach the guidance; it needs the SR decoder.
+        loss: the weight of each loss term.
+        data: what is trained on.
+        optimiser: how the weights are found.
+    """
+
+    output: str = "runs/sral"
+    epochs: NonNegativeInt = 100
+    batch_size: PositiveInt = 8
+    seed: NonNegativeInt = 2021
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = True
+    threads: NonNegativeInt = 0
+    best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
+    encoder_weights: str = "imagenet"
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    asrd: ASRDConfig = field(default_factory=ASRDConfig)
+    tfgm: TFGMConfig = field(default_factory=TFGMConfig)
+    deep_supervision: bool = True
+    super_resolution: bool = True
+    guidance: bool = True
+    loss: LossWeights = field(default_factory=LossWeights)
+    data: DataSettings = field(default_factory=DataSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+
+    def network(self) -> SRALConfig:
+        """What the training network is made of."""
+        switches = (self.deep_supervision, self.super_resolution, self.guidance)
+        return SRALConfig(self.detector, self.asrd, self.tfgm, *switches)
+
+    def check(self) -> None:
+        """Raise a ValueError where values that are right by themselves do not go together."""
+        if self.batch_size < 2:
+            raise ValueError("batch_size 1: batch norm needs at least two images; set batch_size to 2 or more")
+        if not self.data.validation < 1:
+            raise ValueError(f"data.validation {self.data.validation}: a part of the set, in [0, 1)")
+        if not self.optimiser.ema < 1:
+            raise ValueError(f"optimiser.ema {self.optimiser.ema}: a decay in [0, 1)")
+        if self.guidance and not self.super_resolution:
+            raise ValueError("guidance reads the features of super_resolution: switch both on, or guidance off")
+        if self.data.dataset == "folders" and not (self.data.images and self.data.masks):
+            raise ValueError("data.dataset 'folders': set data.images and data.masks to the two folders")
+
+
+# What may differ when a run is resumed: where and how it runs, not what it computes.
+FREE_ON_RESUME = ("output", "device", "threads", "data.root", "data.workers")
+
+
+class _OneLineParser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        sys.exit(f"error: {' '.join(message.split())} (train.py --help lists every key)")
+
+
+def parser() -> ArgumentParser:
+    """The command line of train.py: --config FILE, and --key value for every setting."""
+    parser = _OneLineParser(
+        prog="train.py", description="Train SRAL: a configuration becomes a run folder.", allow_abbrev=False
+    )
+    parser.add_argument("--config", action="config", help="a YAML file of settings; later --key value override it")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the run in output; start it where there is nothing yet"
+    )
+    parser.add_class_arguments(Settings)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[Settings, bool]:
+    """Settings, and whether to resume; exits with one line where a key is unknown or a value has the wrong type."""
+    command_line = parser()
+    values = vars(command_line.instantiate_classes(command_line.parse_args(arguments)))
+    values.pop("config", None)
+    resume = values.pop("resume")
+    return Settings(**values), resume
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key, as the command line names them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def differences(settings: Settings, recorded: dict[str, Any]) -> list[str]:
+    """What makes `settings` another run than the recorded one, as 'key: recorded -> now'."""
+    now, then = flatten(asdict(settings)), flatten(recorded)
+    keys = [key for key in now if key not in FREE_ON_RESUME]
+    return [f"{key}: {then.get(key)} -> {now[key]}" for key in keys if then.get(key) != now[key]]
+
+
+def dump(settings: Settings) -> str:
+    """The whole configuration as YAML that `train.py --config` takes."""
+    plain = json.loads(json.dumps(asdict(settings)))  # tuples and jsonargparse's restricted numbers are not YAML's
+    return yaml.safe_dump(plain, sort_keys=False)
