@@ -1,5 +1,6 @@
 """Five features at strides 2–32 from any timm network that has them, with weights by name or from a file."""
 
+import difflib
 import re
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _stem() -> nn.Sequential:
 def _create_body(name: str, pretrained: bool) -> tuple[FeatureListNet, list[int]]:
     """The timm network cut to its last features at strides 2 (where it has one), 4, 8, 16, 32; and those strides."""
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
+        near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
         raise ValueError(f"encoder {name!r}: timm has no network of that name{hint}")
     options = {} if not _is_swin(name) else {"dynamic_img_size": True}  # windows padded and masked for any input size

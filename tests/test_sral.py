@@ -1,0 +1,78 @@
+"""The training network: what it gives, what is attached to it and what is not part of the detector."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.config import ASRDConfig, DetectorConfig, SRALConfig
+from models.detector import build_detector
+from models.sral import build_sral
+from models.upsampling import bicubic_double
+
+SMALL = DetectorConfig("resnet18", 16, (8, 8))
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "mobilenetv2_100", "swin_tiny_patch4_window7_224"])
+def test_outputs(encoder):
+    network = build_sral(SRALConfig(DetectorConfig(encoder, 16, (8, 8))))
+    outputs = network(torch.rand(2, 3, 64, 96), torch.rand(2, 3, 64, 96))
+    for level in range(1, 6):
+        assert outputs[f"logits{level}"].shape == (2, 1, 128, 192)
+    for name in ("sr_image", "sr_residual", "sr_features", "guidance", "fused"):
+        assert outputs[name].shape == (2, 3, 128, 192)
+
+
+def test_the_detector_is_only_what_infers():
+    network = build_sral(SRALConfig(SMALL))
+    alone = build_detector(SMALL)
+    inside = {key.removeprefix("detector.") for key in network.state_dict() if key.startswith("detector.")}
+    assert inside == set(alone.state_dict())
+    assert {key.partition(".")[0] for key in alone.state_dict()} == {"encoder", "ppm", "tsdd"}
+    assert {key.partition(".")[0] for key in network.state_dict()} == {"detector", "coarse_heads", "asrd", "tfgm"}
+
+
+def test_the_sr_image_is_bicubic_plus_residual():
+    network = build_sral(SRALConfig(SMALL))
+    ycbcr = torch.rand(2, 3, 64, 64)
+    outputs = network(torch.rand(2, 3, 64, 64), ycbcr)
+    assert torch.equal(outputs["sr_image"], outputs["sr_residual"] + bicubic_double(ycbcr))
+
+
+def test_bare_residual_trains_bare_and_infers_as_the_release():
+    network = build_sral(SRALConfig(SMALL, ASRDConfig(residual="bare")))
+    ycbcr = torch.rand(2, 3, 64, 64)
+    outputs = network(torch.rand(2, 3, 64, 64), ycbcr)
+    assert torch.equal(outputs["sr_image"], outputs["sr_residual"])
+    outputs = network.eval()(torch.rand(2, 3, 64, 64), ycbcr)
+    assert torch.equal(outputs["sr_image"], outputs["sr_residual"] + bicubic_double(ycbcr))
+
+
+def test_the_papers_figure_draws_3x3():
+    released, drawn = (
+        build_sral(SRALConfig(SMALL, ASRDConfig(shallow_kernel=k, fuse_kernel=k))).state_dict() for k in (1, 3)
+    )
+    changed = {key for key in released if released[key].shape != drawn[key].shape}
+    assert changed == {"asrd.shallow.0.weight", "asrd.fuse.8.weight"}
+
+
+def test_switches_leave_parts_out():
+    plain = build_sral(SRALConfig(SMALL, deep_supervision=False, super_resolution=False, guidance=False))
+    assert set(plain.state_dict()) == {f"detector.{key}" for key in plain.detector.state_dict()}
+    assert set(plain(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))) == {"logits1"}
+    with pytest.raises(ValueError, match="guidance needs super_resolution"):
+        build_sral(SRALConfig(SMALL, super_resolution=False))
+
+
+def test_sizes_that_the_strides_do_not_divide():
+    detector = build_detector(SMALL)
+    with pytest.raises(ValueError, match=r"input size 230×100.*nearest that works is 224×96"):
+        detector(torch.rand(1, 3, 230, 100))
+
+
+@pytest.mark.parametrize(("part", "gmac"), [("training", 22.4), ("pruned", 13.4)])
+def test_multiply_adds_of_resnet50(part, gmac):
+    network = build_sral(SRALConfig()).eval()
+    rgb = torch.rand(1, 3, 224, 224)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(rgb, rgb) if part == "training" else network.detector(rgb)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=0.05)
