@@ -36,14 +36,15 @@ from compute_results.tables import Scores
 def main() -> None:
     """Run the command; bad input ends in one line on standard error and exit status 1."""
     arguments = _parser().parse_args()
+    sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β is no reason to lose the scores
     try:
         plan = _plan(arguments)
         protocol = arguments.protocol or plan.protocol
         if protocol is None:
             raise ValueError(f"choose --protocol {' or '.join(FIGURES)}: their figures cannot be compared")
         load_protocol(protocol)
-        matchings = match_all(plan, arguments.allow_missing)
-        scores = score_all(matchings, protocol, arguments.workers)
+        scores = Scores(protocol, plan.datasets)
+        score_all(scores, match_all(plan, arguments.allow_missing), arguments.workers)
         print(tables.as_text(scores), end="")
         out = arguments.out or plan.out or Path("runs") / f"scores_{protocol}"
         write_all(scores, out)
@@ -58,7 +59,7 @@ def match_all(plan: Plan, allow_missing: bool) -> dict[tuple[str, str], Matching
     Raises:
         ValueError: maps are missing or surplus (unless `allow_missing`), or a method has none on a set.
     """
-    masks = {name: _found(name, source) for name, source in plan.sets.items()}
+    masks = {name: _find(plan.sets[name]) for name in plan.datasets}
     matchings, problems = {}, []
     for (method, dataset), folder in plan.maps.items():
         matching = matchings[method, dataset] = match_maps(masks[dataset], folder)
@@ -72,12 +73,11 @@ def match_all(plan: Plan, allow_missing: bool) -> dict[tuple[str, str], Matching
     return matchings
 
 
-def score_all(matchings: dict[tuple[str, str], Matching], protocol: str, workers: int | None = None) -> Scores:
-    """Score every method on every set; what was missing or surplus becomes a note under the table."""
-    scores = Scores(protocol, {})
+def score_all(scores: Scores, matchings: dict[tuple[str, str], Matching], workers: int | None = None) -> None:
+    """Score every method on every set into `scores`; what was missing or surplus becomes a note under the table."""
     for (method, dataset), matching in matchings.items():
         start = time.perf_counter()
-        result = score(matching.pairs, protocol, workers, label=f"{method} on {dataset}")
+        result = score(matching.pairs, scores.protocol, workers, label=f"{method} on {dataset}")
         seconds = time.perf_counter() - start
         spent = f"{seconds:.1f} s, {1000 * seconds / result.images:.1f} ms per image"
         print(f"{method} on {dataset}: {result.images} images in {spent}", file=sys.stderr)
@@ -86,7 +86,6 @@ def score_all(matchings: dict[tuple[str, str], Matching], protocol: str, workers
             total = result.images + len(matching.missing)
             note = f"{method} on {dataset}: {result.images} of {total} masks scored; {describe(matching)}."
             scores.notes.append(note)
-    return scores
 
 
 def write_all(scores: Scores, out: Path) -> None:
@@ -103,7 +102,7 @@ def write_all(scores: Scores, out: Path) -> None:
         write_whole(out / name, content)
 
 
-def _found(name: str, source: MaskSource) -> dict[str, Path]:
+def _find(source: MaskSource) -> dict[str, Path]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         masks = source.find()

@@ -62,6 +62,11 @@ class Plan:
     protocol: str | None = None
     out: Path | None = None
 
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets that a method has maps for, in the table's order."""
+        return [name for name in self.sets if any(dataset == name for _, dataset in self.maps)]
+
 
 def plan_from_arguments(name: str, source: MaskSource, maps: Iterable[str]) -> Plan:
     """The plan of one data set from `METHOD=DIR` arguments.
@@ -155,10 +160,11 @@ class _Reader:
     def folders(self, method: str, body: object, sets: dict[str, MaskSource]) -> dict[str, Path]:
         """A method's folders of maps by data set."""
         if isinstance(body, dict):
-            unknown = [str(name) for name in body if str(name) not in sets]
+            named = {str(name): folder for name, folder in self.mapping(body, f"method {method}").items()}
+            unknown = [name for name in named if name not in sets]
             if unknown:
                 raise ValueError(f"{self.file}: {method} has maps for {unknown[0]}, which datasets does not name")
-            return {name: self.path(body[name], f"{method}'s maps for {name}") for name in sets if name in body}
+            return {name: self.path(folder, f"{method}'s maps for {name}") for name, folder in named.items()}
         pattern = str(self.path(body, f"{method}'s maps"))
         if len(sets) > 1 and "{dataset}" not in pattern:
             raise ValueError(f"{self.file}: {method} has one folder for {len(sets)} sets: put {{dataset}} in its path")

@@ -38,23 +38,20 @@ class Scores:
 
     Attributes:
         protocol: `authors` or `field`.
-        results: by (method, data set), in the table's order; a pair that is not there is an empty cell.
+        datasets: the groups of columns.
+        results: by (method, data set), in the order of the rows; a pair that is not there is an empty cell.
         notes: what a reader of the table must know, such as maps that were missing.
     """
 
     protocol: str
-    results: dict[tuple[str, str], Result]
+    datasets: list[str]
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def methods(self) -> list[str]:
         """The rows."""
         return list(dict.fromkeys(method for method, _ in self.results))
-
-    @property
-    def datasets(self) -> list[str]:
-        """The groups of columns."""
-        return list(dict.fromkeys(dataset for _, dataset in self.results))
 
     @property
     def columns(self) -> list[tuple[str, str]]:

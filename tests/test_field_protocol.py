@@ -1,5 +1,8 @@
 """The `field` protocol against one run of PySODMetrics itself, in one process, over all images."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import py_sod_metrics
@@ -83,12 +86,20 @@ def test_the_result_does_not_depend_on_the_workers(pairs, protocol):
     assert np.array_equal(alone.curves.f, shared_out.curves.f)
 
 
-def test_opencv_keeps_the_caller_s_threads_and_workers_do_not_wait_for_them(pairs):
-    """Forked after OpenCV used its threads, a worker would wait for threads that only its parent has."""
-    before = cv2.getNumThreads()
-    cv2.resize(np.zeros((2000, 2000), np.uint8), (3000, 3000))
-    score(pairs, "field", 2)
-    assert cv2.getNumThreads() == before
+def test_workers_do_not_wait_for_opencv_s_threads_and_the_caller_keeps_them(pairs, root):
+    """Forked after OpenCV used its threads, a worker would wait for ever for threads that only its parent has."""
+    code = f"""
+import cv2, numpy
+from pathlib import Path
+from compute_results.pairs import MapMask
+from compute_results.scoring import score
+cv2.setNumThreads(3)
+cv2.resize(numpy.zeros((2000, 2000), numpy.uint8), (3000, 3000))
+pairs = [MapMask(stem, Path(map), Path(mask)) for stem, map, mask in {[tuple(map(str, pair)) for pair in pairs]}]
+score(pairs, "field", 2)
+assert cv2.getNumThreads() == 3
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=120)
 
 
 def test_perfect_maps_are_perfect(pairs):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compute_results.pairs import find_masks, match_maps
 from compute_results.plan import read_plan
+from compute_results.scoring import score
 
 FILES = {"scores.json", "scores.csv", "scores.md", "scores.tex", "per_image.csv", "curves.csv"}
 
@@ -120,14 +122,11 @@ def test_everything_is_written_and_says_its_protocol(command, folders, protocol)
     assert (out / "fbeta_Discs.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_a_dataset_by_name_and_the_folder_by_default(command, folders):
+def test_a_dataset_by_name_into_the_default_folder(command, folders):
     shown = command("--dataset", "ORSSD", "--root", "set", "--maps", "good=good", "--protocol", "authors")
     assert "200 expected" in shown.stderr
     assert "runs/scores_authors" in shown.stdout
-    by_name = results(folders / "runs" / "scores_authors")["good", "ORSSD"]
-    command("--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors")
-    by_folder = results(folders / "runs" / "scores_authors")["good", "test-labels"]
-    assert by_name | {"dataset": "test-labels"} == by_folder
+    assert results(folders / "runs" / "scores_authors")["good", "ORSSD"]["images"] == 3
 
 
 def test_a_yaml_names_a_whole_table(command, folders, tmp_path_factory):
@@ -139,30 +138,32 @@ out: scores
 datasets:
   ORSSD: {root: ../set}
   Twin: {dataset: EORSSD, root: ../set, split: test}
-  One: {masks: ../one}
+  2020: {masks: ../one}
 methods:
+  third: {2020: maps/third}
   good: {ORSSD: ../good, Twin: ../good}
   bad: {ORSSD: ../bad}
-  third: {One: maps/third}
 """)
     command("--config", folders / "tables" / "paper.yaml", cwd=tmp_path_factory.mktemp("elsewhere"))
     found = results(folders / "tables" / "scores")
-    assert set(found) == {("good", "ORSSD"), ("good", "Twin"), ("bad", "ORSSD"), ("third", "One")}
+    assert set(found) == {("good", "ORSSD"), ("good", "Twin"), ("bad", "ORSSD"), ("third", "2020")}
     assert found["good", "Twin"] == found["good", "ORSSD"] | {"dataset": "Twin"}
-    assert found["third", "One"]["MAE"] == 0
-    command("--config", "tables/paper.yaml", "--protocol", "field", "--out", "over")
-    assert json.loads((folders / "over" / "scores.json").read_text())["protocol"] == "field"
-    assert "–" in (folders / "over" / "scores.md").read_text()
+    assert found["third", "2020"]["MAE"] == 0
+    heading = (folders / "tables" / "scores" / "scores.md").read_text().splitlines()[2]
+    assert heading.index("ORSSD") < heading.index("Twin") < heading.index("2020")
+    assert "–" in (folders / "tables" / "scores" / "scores.md").read_text()
 
 
-def test_a_pattern_stands_for_every_set(command, folders):
+def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command, folders):
     (folders / "good").rename(folders / "good_A")
     save(folders / "good_B" / "0.png", disc(5, 5, 3))
     save(folders / "b" / "0.png", disc(5, 5, 3))
     text = "datasets: {A: {masks: set/test-labels}, B: {masks: b}}\nmethods: {good: 'good_{dataset}'}\n"
-    (folders / "t.yaml").write_text(text)
+    (folders / "t.yaml").write_text(text + "protocol: field\nout: elsewhere\n")
     command("--config", "t.yaml", "--protocol", "authors", "--out", "out")
     assert [record["images"] for record in results(folders / "out").values()] == [3, 1]
+    assert json.loads((folders / "out" / "scores.json").read_text())["protocol"] == "authors"
+    assert not (folders / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,6 +177,7 @@ def test_a_pattern_stands_for_every_set(command, folders):
         ("datasets: {A: {masks: m}}\nmethods: {a: {C: b}}", "has maps for C"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b, a: c}", "'a' is there twice"),
         ("datasets: {A: {masks: m}}\nmethods: {a: 3}", "must be a path"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "method a must be a mapping"),
         ("datasets: [A]\nmethods: {a: b}", "must be a mapping"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: both", "no protocol 'both'"),
         ("datasets: {A", "not valid YAML"),
@@ -201,19 +203,19 @@ def test_bad_yaml_stops_the_command(command, folders):
     ("arguments", "message"),
     [
         ("--masks set/test-labels --maps good=good", "choose --protocol authors or field"),
-        ("--maps good=good --protocol field", "--masks DIR or --dataset NAME --root DIR"),
-        ("--masks set/test-labels --root set --maps good=good --protocol field", "--masks DIR or"),
-        ("--root set --maps good=good --protocol field", "--root needs --dataset"),
-        ("--masks set/test-labels --split train --maps good=good --protocol field", "--split belongs to"),
-        ("--masks set/test-labels --protocol field", "--maps METHOD=DIR"),
-        ("--masks set/test-labels --maps good --protocol field", "write METHOD=DIR"),
-        ("--masks set/test-labels --maps good=good good=bad --protocol field", "good twice"),
-        ("--masks set/test-labels --maps good=gone --protocol field", "no folder gone"),
-        ("--masks gone --maps good=good --protocol field", "no folder gone"),
-        ("--dataset Nothing --root set --maps good=good --protocol field", "Nothing"),
-        ("--masks set/test-labels --maps good=good --protocol field --workers 0", "0 workers"),
-        ("--config t.yaml --masks set --protocol field", "leave out --masks"),
-        ("--config gone.yaml --protocol field", "gone.yaml"),
+        ("--maps good=good --protocol authors", "--masks DIR or --dataset NAME --root DIR"),
+        ("--masks set/test-labels --root set --maps good=good --protocol authors", "--masks DIR or"),
+        ("--root set --maps good=good --protocol authors", "--root needs --dataset"),
+        ("--masks set/test-labels --split train --maps good=good --protocol authors", "--split belongs to"),
+        ("--masks set/test-labels --protocol authors", "--maps METHOD=DIR"),
+        ("--masks set/test-labels --maps good --protocol authors", "write METHOD=DIR"),
+        ("--masks set/test-labels --maps good=good good=bad --protocol authors", "good twice"),
+        ("--masks set/test-labels --maps good=gone --protocol authors", "no folder gone"),
+        ("--masks gone --maps good=good --protocol authors", "no folder gone"),
+        ("--dataset Nothing --root set --maps good=good --protocol authors", "Nothing"),
+        ("--masks set/test-labels --maps good=good --protocol authors --workers 0", "0 workers"),
+        ("--config t.yaml --masks set --protocol authors", "leave out --masks"),
+        ("--config gone.yaml --protocol authors", "gone.yaml"),
     ],
 )
 def test_bad_arguments_are_one_line(command, folders, arguments, message):
@@ -265,15 +267,12 @@ def test_an_ambiguous_map_and_an_unreadable_file_are_named(command, folders):
 
 
 @pytest.mark.parametrize("protocol", ["authors", "field"])
-def test_colour_masks_and_sub_folders(command, folders, protocol):
+def test_colour_masks_and_sub_folders(tmp_path, protocol):
     mask = disc(30, 30, 12)
     for name in ("ship/1", "plane/1"):
-        save(folders / "maps" / f"{name}_m.png", mask)
-    save(folders / "masks" / "ship" / "1.png", np.dstack([mask] * 3))
-    save(folders / "masks" / "plane" / "1.png", np.dstack([mask] * 3 + [np.full_like(mask, 200)]))
-    command("--masks", "masks", "--maps", "m=maps", "--protocol", protocol, "--out", "out")
-    record = results(folders / "out")["m", "masks"]
-    assert record["images"] == 2
-    assert record["MAE"] == 0
-    with (folders / "out" / "per_image.csv").open() as lines:
-        assert {line["stem"] for line in csv.DictReader(lines)} == {"ship/1", "plane/1"}
+        save(tmp_path / "maps" / f"{name}_m.png", mask)
+    save(tmp_path / "masks" / "ship" / "1.png", np.dstack([mask] * 3))
+    save(tmp_path / "masks" / "plane" / "1.png", np.dstack([mask] * 3 + [np.full_like(mask, 200)]))
+    result = score(match_maps(find_masks(tmp_path / "masks"), tmp_path / "maps").pairs, protocol, workers=1)
+    assert result.figures["MAE"] == 0
+    assert set(result.per_image) == {"ship/1", "plane/1"}
