@@ -122,8 +122,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"encoder weights {path}: not a readable state dict ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # torch.load has no one error of its own: pickle's, zipfile's, RuntimeError, EOFError…
+        raise ValueError(f"encoder weights {path}: not a readable state dict ({type(error).__name__})") from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -85,7 +85,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no one error of its own: pickle's, zipfile's, RuntimeError, EOFError…
-        raise ValueError(f"{path}: not a plain state dict ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: not a plain state dict that torch.load reads ({type(error).__name__})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: holds something other than a plain state dict of tensors")
     return state

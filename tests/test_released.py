@@ -105,7 +105,7 @@ def test_code_in_a_checkpoint_is_not_run(root, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "touched"), "w"))
 
-    (tmp_path / "bad.pth").write_bytes(pickle.dumps({"bkbone.conv1.weight": Stranger()}))
+    (tmp_path / "bad.pth").write_bytes(pickle.dumps({"bkbone.conv1.weight": Stranger()}, protocol=2))
     command = [sys.executable, "-m", "models.released", "bad.pth", "out.safetensors"]
     environment = os.environ | {"PYTHONPATH": str(root)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -54,7 +54,7 @@ def load_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any]) -> 
         content = torch.load(path, map_location="cpu", weights_only=True)
         recorded, progress = json.loads(content["settings"]), json.loads(content["progress"])
     except Exception as error:  # torch.load has no one error of its own: pickle's, zipfile's, RuntimeError, EOFError…
-        raise ValueError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     changed = differences(settings, recorded)
     if changed:
         raise ValueError(f"{path} is of a run with other settings: {'; '.join(changed)}; choose another --output")

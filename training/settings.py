@@ -167,7 +167,7 @@ def parser() -> ArgumentParser:
 def parse(arguments: Sequence[str] | None = None) -> tuple[Settings, bool]:
     """Settings, and whether to resume; exits with one line where a key is unknown or a value has the wrong type."""
     command_line = parser()
-    values = vars(command_line.instantiate_classes(command_line.parse_args(arguments)))
+    values = vars(command_line.instantiate(command_line.parse_args(arguments)))
     values.pop("config", None)
     resume = values.pop("resume")
     return Settings(**values), resume

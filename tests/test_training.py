@@ -1,0 +1,253 @@
+"""train.py: the real command on small data, its run folder, its resuming, and every bad input that it names."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import train
+from models.weights import load_detector, load_sral, read_weights
+from training.average import build_average
+from training.schedule import parameter_groups, rate_factor
+from training.settings import OptimiserSettings, Settings, parse
+
+SMALL = [
+    "--detector.encoder=mobilenetv2_035", "--detector.width=8", "--detector.head_channels=[8,8]",
+    "--detector.input_size=[64,64]", "--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]",
+    "--asrd.up_channels=[8,8,8]", "--encoder_weights=none", "--batch_size=2", "--epochs=2", "--device=cpu",
+    "--data.workers=0", "--data.validation=0.3", "--optimiser.ema=0.9",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Seven training pairs in ORSSD's layout: a bright square on noise."""
+    root = tmp_path_factory.mktemp("set")
+    rng = np.random.default_rng(0)
+    for folder in ("train-images", "train-labels"):
+        (root / folder).mkdir()
+    for number in range(7):
+        image = rng.integers(0, 120, (60, 80, 3), dtype=np.uint8)
+        mask = np.zeros((60, 80), dtype=np.uint8)
+        mask[10 : 30 + number, 20:50] = 255
+        image[mask > 0] += 120
+        Image.fromarray(image).save(root / "train-images" / f"{number:04}.jpg")
+        Image.fromarray(mask).save(root / "train-labels" / f"{number:04}.png")
+    return root
+
+
+def _options(data: Path, run: Path, *more: str) -> list[str]:
+    folders = [f"--data.images={data}/train-images", f"--data.masks={data}/train-labels"]
+    return [*SMALL, "--data.dataset=folders", *folders, f"--output={run}", *more]
+
+
+def _train(*options: str) -> None:
+    settings, resume = parse(options)
+    settings.check()
+    train.train(settings, resume)
+
+
+@pytest.fixture(scope="module")
+def run(root, data, tmp_path_factory) -> Path:
+    """A run by the real command."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    subprocess.run([sys.executable, "train.py", *_options(data, folder)], cwd=root, check=True)
+    return folder
+
+
+def test_run_folder(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "best.safetensors", "checkpoint.pt", "config.yaml", "curves.png", "last.safetensors", "log.csv", "tensorboard",
+        "versions.json",
+    }  # fmt: skip
+    rows = list(csv.DictReader((run / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        terms = [f"saliency{i}" for i in range(1, 6)] + ["sr", "spatial", "affinity"]
+        weights = [1, 1, 0.5, 0.25, 0.125, 1 if row["epoch"] == "1" else 100, 1, 1]
+        expected = sum(float(row[term]) * weight for term, weight in zip(terms, weights, strict=True))
+        assert float(row["total"]) == pytest.approx(expected, rel=1e-4)
+        assert 0 <= float(row["MAE"]) <= 1
+    about = json.loads((run / "versions.json").read_text())
+    assert about["seed"] == 2021
+    assert about["versions"]["torch"] == torch.__version__
+
+
+def test_weights_rebuild_their_network(run):
+    _, header = read_weights(run / "last.safetensors")
+    assert header["about"]["epoch"] == 2
+    assert header["config"].detector.input_size == (64, 64)
+    whole, pruned = load_sral(run / "last.safetensors").eval(), load_detector(run / "last.safetensors")
+    rgb = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(whole(rgb, rgb)["logits1"], pruned(rgb)["logits"])
+
+
+def test_config_does_the_run_again(run, tmp_path):
+    _train("--config", str(run / "config.yaml"), f"--output={tmp_path / 'again'}")
+    ours, theirs = (read_weights(folder / "last.safetensors")[0] for folder in (run, tmp_path / "again"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_resumed_equals_uninterrupted(run, data, tmp_path, monkeypatch):
+    options = _options(data, tmp_path / "resumed", "--resume")
+    epochs_saved = []
+
+    def save_then_stop(folder, settings, parts, progress):
+        train_save(folder, settings, parts, progress)
+        epochs_saved.append(progress["epochs"])
+        raise KeyboardInterrupt
+
+    train_save = train.save_checkpoint
+    monkeypatch.setattr(train, "save_checkpoint", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        _train(*options)
+    monkeypatch.setattr(train, "save_checkpoint", train_save)
+    _train(*options)
+    assert epochs_saved == [1]
+    ours, theirs = (read_weights(folder / "last.safetensors")[0] for folder in (run, tmp_path / "resumed"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert _scores(tmp_path / "resumed") == _scores(run)
+
+
+def _scores(run: Path) -> list[dict[str, str]]:
+    """The rows of log.csv without the columns that tell the time."""
+    rows = csv.DictReader((run / "log.csv").open())
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+def test_a_run_is_not_overwritten(run, data):
+    before = (run / "last.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="already holds a run: --resume continues it"):
+        _train(*_options(data, run))
+    with pytest.raises(ValueError, match=r"other settings: optimiser.lr: 0.002 -> 0.5; choose another"):
+        _train(*_options(data, run, "--resume", "--optimiser.lr=0.5"))
+    assert (run / "last.safetensors").read_bytes() == before
+
+
+def test_no_epochs_write_the_start(data, tmp_path):
+    _train(*_options(data, tmp_path / "start", "--epochs=0"))
+    assert read_weights(tmp_path / "start" / "best.safetensors")[1]["about"]["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--detector.widht=8"], "widht"),
+        (["--detector.wid=8"], "wid"),
+        (["--epochs=many"], "epochs"),
+        (["--asrd.shallow_kernel=2"], "shallow_kernel"),
+        (["--loss.saliency=[1,2]"], "saliency"),
+        (["--config=nothing.yaml"], "nothing.yaml"),
+    ],
+)
+def test_unknown_keys_and_wrong_types(options, says):
+    with pytest.raises(SystemExit) as stop:
+        parse(options)
+    assert str(stop.value).startswith("error: ")
+    assert says in str(stop.value)
+    assert "\n" not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--batch_size=1"], "batch_size 1: batch norm needs at least two images"),
+        (["--batch_size=6"], "5 training images are less than one batch of 6"),
+        (["--precision=fp16"], "precision fp16: only on a GPU"),
+        (["--super_resolution=false"], "guidance reads the features of super_resolution"),
+        (["--detector.input_size=[100,64]"], "nearest that works is 96×64"),
+        (["--encoder_weights=nothing.pth"], "nothing.pth: no such file"),
+        (["--detector.encoder=resnet19"], "timm has no network of that name"),
+        (["--data.images=nowhere"], "nowhere"),
+        (["--data.validation=1.5"], "data.validation 1.5"),
+    ],
+)
+def test_values_that_cannot_work(data, tmp_path, options, says):
+    with pytest.raises((ValueError, OSError), match=says):
+        _train(*_options(data, tmp_path / "run", *options))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(root, data, tmp_path):
+    command = [sys.executable, "train.py", *_options(data, tmp_path / "run", "--device=cuda")]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, env=os.environ)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == "error: device cuda: torch finds no GPU here; set device to auto or cpu"
+
+
+def test_a_loss_that_is_not_finite_is_named(data, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step \d+: loss term .*sr.* is not finite"):
+        _train(*_options(data, tmp_path / "run", "--optimiser.lr=1e30", "--optimiser.name=adamw"))
+
+
+def test_every_configuration_parses(root):
+    files = sorted((root / "configs").glob("*.yaml"))
+    assert {"released.yaml", "paper.yaml", "demo.yaml", "light.yaml"} <= {file.name for file in files}
+    for file in files:
+        settings, _ = parse(["--config", str(file)])
+        settings.check()
+        assert "train.py --config" in file.read_text().partition("\noutput:")[0]
+
+
+def test_help_shows_every_key(root):
+    run = subprocess.run([sys.executable, "train.py", "--help"], cwd=root, capture_output=True, text=True, check=True)
+    for key in ("--output", "--resume", "--detector.encoder", "--asrd.residual", "--tfgm.affinity", "--loss.saliency",
+                "--data.augmentation.symmetries", "--optimiser.ema"):  # fmt: skip
+        assert f"  {key}" in run.stdout
+
+
+def test_schedules():
+    poly = [rate_factor(step, 100, 0, "poly", 0.9) for step in range(100)]
+    assert poly == [pytest.approx((1 - step / 100) ** 0.9) for step in range(100)]
+    cosine = [rate_factor(step, 110, 10, "cosine", 0.9) for step in range(110)]
+    assert cosine[:10] == [pytest.approx((step + 1) / 11) for step in range(10)]
+    assert cosine[10] == 1
+    assert cosine[60] == pytest.approx(0.5)
+    assert cosine[109] == pytest.approx((1 + math.cos(math.pi * 0.99)) / 2)
+
+
+def test_parameter_groups():
+    rest = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    network = nn.ModuleDict({"encoder": nn.Conv2d(3, 4, 3), "rest": rest})
+    settings = OptimiserSettings(lr=1.0, encoder_lr=0.1, weight_decay=0.5)
+
+    def groups(settings):
+        found = parameter_groups(network, network["encoder"], settings)
+        return sorted((g["lr"], g["weight_decay"], sum(p.numel() for p in g["params"])) for g in found)
+
+    assert groups(settings) == [(0.1, 0.0, 4), (0.1, 0.5, 108), (1.0, 0.0, 8), (1.0, 0.5, 148)]
+    settings.decay_norms = False
+    assert groups(settings) == [(0.1, 0.0, 4), (0.1, 0.5, 108), (1.0, 0.0, 12), (1.0, 0.5, 144)]
+
+
+def test_average_follows_its_formula():
+    network = nn.BatchNorm2d(1)
+    average = build_average(network, 0.9)
+    expected = None
+    for update in range(60):
+        with torch.no_grad():
+            network.weight.fill_(float(update))
+        average.update_parameters(network)
+        keep = min(0.9, (1 + update) / (10 + update))
+        expected = float(update) if expected is None else keep * expected + (1 - keep) * update
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert build_average(network, 0.0) is None
+
+
+def test_defaults_are_the_releases_schedule():
+    settings = Settings()
+    optimiser = settings.optimiser
+    assert (optimiser.name, optimiser.lr, optimiser.weight_decay, optimiser.momentum) == ("sgd", 2e-3, 5e-4, 0.9)
+    assert (settings.seed, settings.epochs, settings.detector.encoder) == (2021, 100, "resnet50")
