@@ -1,11 +1,22 @@
 """Where the repository and the shared facts are; everything that several tests stand on."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+
+from models.config import ASRDConfig, DetectorConfig, SRALConfig
+from models.sral import SRAL, build_sral
+from models.weights import save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# Small networks on a busy machine: threads that wait for one another cost several times what they save.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests run
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +31,26 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared (fixtures, real data) is not beside this checkout")
     return SHARED
+
+
+def small_network(encoder: str = "resnet18", input_size: tuple[int, int] = (64, 96)) -> SRAL:
+    """A narrow training network in eval mode: random weights, batch norms that have seen data, odd statistics."""
+    torch.manual_seed(0)
+    statistics = {"mean": (0.5, 0.4, 0.3), "std": (0.3, 0.2, 0.25)}
+    detector = DetectorConfig(encoder, width=16, head_channels=(8, 8), input_size=input_size, **statistics)
+    asrd = ASRDConfig(shallow_channels=8, fuse_channels=(8, 8, 8), up_channels=(8, 8, 8))
+    network = build_sral(SRALConfig(detector, asrd)).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    network.detector.tsdd.head.predict.weight.data *= 300  # maps that are far from constant
+    return network
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights file of a small training network for 64×96 inputs."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(path, small_network())
+    return path

@@ -1,0 +1,130 @@
+"""Images become saliency map files.
+
+    python getsmaps.py --weights weights/NAME.safetensors --input PATH --output DIR
+    python getsmaps.py --weights weights/NAME.safetensors --dataset ORSSD --root DATA/ORSSD --output DIR
+"""
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.catalog import DATASETS, find_images
+from datasets.images import images_at, read_pixels
+from inference.backends import PRECISIONS, TorchEager
+from inference.maps import grey_map, write_map
+from inference.pipeline import make_maps
+from models.weights import load_detector
+
+USAGE = "getsmaps.py --weights FILE (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
+INPUT = """an image; a folder, whose sub-folders are searched too and kept in the output; or a list: a text file of
+images, one a line, relative to the list's own folder"""
+SIZE = """'network': twice the network's input, the paper's 448x448 (default); 'original': each image's own size, the
+saliency being resized bilinearly before it becomes grey"""
+RAW = """write sigmoid x 255 as it is; otherwise the release's rule: a map that nowhere exceeds 0.25 loses what is under
+0.25, any other is stretched to 0..255 (values are cut off, not rounded, in both)"""
+EPILOG = """A broken image is reported and skipped; the rest is written, and the exit status is then 1. Maps are written
+whole or not at all. Two images that would write the same map stop it before anything is written."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line; what contradicts itself stops here."""
+    description = "Write the saliency map of every image as an 8-bit grey PNG, <stem>.png."
+    parser = argparse.ArgumentParser(usage=USAGE, description=description, epilog=EPILOG)
+    add = parser.add_argument
+    add("--weights", type=Path, metavar="FILE", required=True, help=".safetensors of a training run or pruned network")
+    add("--input", type=Path, metavar="PATH", help=INPUT)
+    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
+    add("--root", type=Path, metavar="DIR", help="the data set's folder, with --dataset")
+    add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
+    add("--output", type=Path, metavar="DIR", required=True, help="folder for the maps, made where it does not exist")
+    add("--suffix", default="", help="put between <stem> and .png: _ASRNet_YCbCr_final is the release's way")
+    add("--size", choices=("network", "original"), default="network", help=SIZE)
+    add("--raw", action="store_true", help=RAW)
+    add("--resume", action="store_true", help="keep the maps that are there; otherwise they are replaced")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU where there is one")
+    add("--precision", choices=tuple(PRECISIONS), default="fp32", help="default: fp32; fp16 needs a GPU")
+    add("--batch-size", type=int, default=8, metavar="N", help="images that the network gets at once (default: 8)")
+    options = parser.parse_args()
+    if (options.input is None) == (options.dataset is None):
+        parser.error("give either --input PATH or --dataset NAME --root DIR")
+    if options.dataset and options.root is None:
+        parser.error("--dataset needs --root, the folder that the data set is in")
+    if options.input and (options.root or options.split):
+        parser.error("--root and --split go with --dataset, not with --input")
+    if options.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, not {options.batch_size}")
+    if Path(f"x{options.suffix}").name != f"x{options.suffix}":
+        parser.error(f"--suffix must be part of a file name, not {options.suffix!r}")
+    return options
+
+
+def find_jobs(options: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """(image, map) files for what was asked; ValueError where a map would land on one of the images."""
+    if options.output.exists() and not options.output.is_dir():
+        raise ValueError(f"--output {options.output} is a file: give a folder")
+    if options.dataset:
+        images = find_images(options.dataset, options.root, options.split or "test")
+    else:
+        if options.input.is_dir() and options.output.resolve() == options.input.resolve():
+            raise ValueError(f"--output {options.output} is --input too: maps would be taken for images the next time")
+        images = images_at(options.input, leave_out=options.output)
+    jobs = [(image, options.output / f"{stem}{options.suffix}.png") for stem, image in images]
+    there = {identity(target) for _, target in jobs if target.exists()}
+    for image, _ in jobs if there else ():
+        if image.exists() and identity(image) in there:
+            raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
+    return jobs
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """What all names of one file have in common."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def report(results: Iterable[tuple[Path, str | None]], count: int) -> int:
+    """Show progress and, as it comes, what is broken; the number of maps written."""
+    written = 0
+    with tqdm(results, total=count, unit="image", desc="maps") as bar:
+        for _, problem in bar:
+            if problem is None:
+                written += 1
+            else:
+                tqdm.write(f"skipped: {problem}", file=sys.stderr)
+    return written
+
+
+def main() -> None:
+    """Make the maps."""
+    options = parse_arguments()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+
+    def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
+        write_map(target, grey_map(saliency, own_size if options.size == "original" else None, options.raw))
+
+    try:
+        jobs = find_jobs(options)
+        network = TorchEager(load_detector(options.weights), options.device, options.precision)
+        left = [(image, target) for image, target in jobs if not (options.resume and target.is_file())]
+        read = partial(read_pixels, size=network.input_size)
+        start = time.perf_counter()
+        written = report(make_maps(left, read, network, write, options.batch_size), len(left))
+        seconds = time.perf_counter() - start
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    kept = f" ({len(jobs) - len(left)} more were there)" if len(left) < len(jobs) else ""
+    speed = f"{seconds:.1f} s, {written / seconds:.1f} images per second"
+    print(f"{written} images to {options.output}{kept}: {speed} on {network.device.type} in {options.precision}")
+    if written < len(left):
+        sys.exit(f"error: {len(left) - written} of {len(left)} images have no map, see above; the others are written")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""getsmaps.py on small pictures: its maps are those computed by hand, and every bad input is one clear line."""
+
+import re
+import runpy
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, small_network
+from PIL import Image
+
+from datasets.images import images_at
+from inference.maps import grey_map, stretched, truncated
+from inference.pipeline import make_maps
+from models.weights import save_weights
+
+HEIGHT, WIDTH = 64, 96  # of the small network's input
+
+
+def picture(path: Path, width: int = 120, height: int = 90, seed: int = 0, mode: str = "RGB") -> Path:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with four images in three folders, and what is none."""
+    folder = tmp_path / "pictures"
+    picture(folder / "a.jpg", seed=1)
+    picture(folder / "b.c.png", 61, 200, seed=2, mode="RGBA")
+    picture(folder / "ships" / "a.PNG", 97, 65, seed=3, mode="L")
+    picture(folder / "ships" / "far" / "d.bmp", 40, 40, seed=4)
+    picture(folder / ".hidden.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+MAPS = ["a.png", "b.c.png", "ships/a.png", "ships/far/d.png"]
+
+
+@pytest.fixture
+def getsmaps(small_weights, monkeypatch, capsys):
+    """Runs the script in this process: (exit status, stdout, stderr)."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the script changes
+
+    def run(*arguments: object, weights: Path = small_weights) -> tuple[int, str, str]:
+        command = ["getsmaps.py", "--weights", weights, *arguments]
+        monkeypatch.setattr(sys, "argv", [str(part) for part in command])
+        status: int | str | None = 0
+        try:
+            runpy.run_path(str(ROOT / "getsmaps.py"), run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        return (1, out, err + status) if isinstance(status, str) else (status, out, err)
+
+    return run
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def saliency_by_hand(image: Path) -> np.ndarray:
+    """The finest map of the whole training network on the image, with Pillow and torch alone: 2H×2W in [0, 1]."""
+    network = small_network()
+    view = Image.open(image).convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    rgb = (np.asarray(view, np.float32) / 255 - np.float32([0.5, 0.4, 0.3])) / np.float32([0.3, 0.2, 0.25])
+    rgb = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
+    with torch.no_grad():
+        return torch.sigmoid(network(rgb, torch.zeros_like(rgb))["logits1"])[0, 0].numpy()
+
+
+def assert_is(path: Path, expected: np.ndarray) -> None:
+    """The file is `expected` in [0, 1], truncated to grey levels; where a product is next to a whole number it may be
+    the level beside."""
+    with Image.open(path) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        levels = np.asarray(image).astype(int)
+    difference = np.abs(levels - np.floor(expected.astype(np.float64) * 255))
+    assert levels.shape == expected.shape
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+def stretch(saliency: np.ndarray) -> np.ndarray:
+    return (saliency - saliency.min()) / (saliency.max() - saliency.min())
+
+
+def test_the_command_writes_the_maps_of_a_folder(pictures, tmp_path, small_weights):
+    output = tmp_path / "maps"
+    command = [sys.executable, "getsmaps.py", "--weights", small_weights, "--input", pictures, "--output", output]
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"4 images to .*maps: [\d.]+ s, [\d.]+ images per second", done.stdout.splitlines()[-1])
+    assert "4/4" in done.stderr  # the bar
+    assert files_below(output) == MAPS
+    for image, target in zip(("a.jpg", "b.c.png", "ships/a.PNG", "ships/far/d.bmp"), MAPS, strict=True):
+        saliency = saliency_by_hand(pictures / image)
+        assert saliency.shape == (2 * HEIGHT, 2 * WIDTH)
+        assert saliency.std() > 0.05
+        assert_is(output / target, stretch(saliency))
+
+
+def test_raw_and_original_size_and_suffix_and_one_image(pictures, tmp_path, getsmaps):
+    image = pictures / "ships" / "a.PNG"
+    saliency = saliency_by_hand(image)
+    ask = ("--input", image, "--output", tmp_path, "--suffix")
+    assert getsmaps(*ask, "_raw", "--raw")[0] == 0
+    assert_is(tmp_path / "a_raw.png", saliency)
+    assert getsmaps(*ask, "_ASRNet_YCbCr_final", "--size", "original")[0] == 0
+    own_size = np.asarray(Image.fromarray(saliency).resize((97, 65), Image.Resampling.BILINEAR))
+    assert_is(tmp_path / "a_ASRNet_YCbCr_final.png", stretch(own_size))
+
+
+def test_a_pruned_file_and_any_batch_give_the_same_maps(pictures, tmp_path, getsmaps):
+    pruned = tmp_path / "pruned.safetensors"
+    save_weights(pruned, small_network().detector)
+    getsmaps("--input", pictures, "--output", tmp_path / "one")
+    getsmaps("--input", pictures, "--output", tmp_path / "two", "--batch-size", 3, "--device", "cpu", weights=pruned)
+    for name in MAPS:
+        one, two = (np.asarray(Image.open(tmp_path / folder / name)).astype(int) for folder in ("one", "two"))
+        assert np.abs(one - two).max() <= 1
+
+
+def test_bf16_is_the_same_map_but_for_its_rounding(pictures, tmp_path, getsmaps):
+    ask = ("--input", pictures / "a.jpg", "--raw", "--output", tmp_path)
+    assert getsmaps(*ask, "--precision", "bf16")[0] == 0
+    difference = np.asarray(Image.open(tmp_path / "a.png")) - 255 * saliency_by_hand(pictures / "a.jpg")
+    assert np.abs(difference).mean() < 3
+    assert np.abs(difference).max() > 0.999  # else it ran in fp32
+
+
+def test_a_list_is_relative_to_its_folder(pictures, tmp_path, getsmaps):
+    elsewhere = picture(tmp_path / "more" / "far" / "x.jpg")
+    picture(tmp_path / "more" / "near" / "y.jpg")
+    listing = pictures / "some.txt"
+    listing.write_text(f"ships/far/d.bmp\n\nb.c.png\n{elsewhere}\n../more/near/y.jpg\n")
+    assert getsmaps("--input", listing, "--output", tmp_path / "maps")[0] == 0
+    assert files_below(tmp_path / "maps") == ["b.c.png", "far/x.png", "near/y.png", "ships/far/d.png"]
+
+
+def test_a_data_set_by_name(tmp_path, getsmaps):
+    for stem in ("0001", "0002"):
+        picture(tmp_path / "ORSSD" / "test-images" / f"{stem}.jpg")
+    picture(tmp_path / "ORSSD" / "train-images" / "0003.jpg")
+    ask = ("--dataset", "orssd", "--root", tmp_path, "--output")
+    with pytest.warns(UserWarning, match=r"ORSSD test: 2 found in .*, 200 expected"):
+        assert getsmaps(*ask, tmp_path / "test")[0] == 0
+    assert files_below(tmp_path / "test") == ["0001.png", "0002.png"]
+    with pytest.warns(UserWarning, match=r"ORSSD train: 1 found in .*, 600 expected"):
+        assert getsmaps(*ask, tmp_path / "train", "--split", "train")[0] == 0
+    assert files_below(tmp_path / "train") == ["0003.png"]
+
+
+def test_broken_images_are_reported_and_the_rest_is_written(pictures, tmp_path, getsmaps):
+    whole = (pictures / "a.jpg").read_bytes()
+    (pictures / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (pictures / "text.png").write_text("no image at all")
+    status, out, err = getsmaps("--input", pictures, "--output", tmp_path / "maps", "--batch-size", 1)
+    assert status == 1
+    assert files_below(tmp_path / "maps") == MAPS
+    assert "4 images to" in out
+    assert "error: 2 of 6 images have no map" in err
+    for name in ("cut.jpg", "text.png"):
+        assert re.search(rf"skipped: .*{name} cannot be read", err)
+
+
+def test_listed_images_that_are_not_there_are_reported(pictures, tmp_path, getsmaps):
+    (pictures / "list.txt").write_text("a.jpg\ngone.jpg\n")
+    status, _, err = getsmaps("--input", pictures / "list.txt", "--output", tmp_path / "maps")
+    assert status == 1
+    assert re.search(r"skipped: .*gone.jpg is not there", err)
+    assert files_below(tmp_path / "maps") == ["a.png"]
+
+
+def test_resume_keeps_what_is_there(pictures, tmp_path, getsmaps):
+    output = tmp_path / "maps"
+    output.mkdir()
+    (output / "a.png").write_text("kept")
+    status, out, _ = getsmaps("--input", pictures, "--output", output, "--resume")
+    assert status == 0
+    assert "3 images to" in out
+    assert "(1 more were there)" in out
+    assert (output / "a.png").read_text() == "kept"
+    assert files_below(output) == MAPS
+    assert getsmaps("--input", pictures, "--output", output)[0] == 0
+    assert Image.open(output / "a.png").size == (2 * WIDTH, 2 * HEIGHT)
+
+
+def test_an_output_inside_the_input_is_not_read(pictures, getsmaps):
+    for _ in range(2):
+        assert getsmaps("--input", pictures, "--output", pictures / "maps")[0] == 0
+        assert files_below(pictures / "maps") == MAPS
+
+
+def one_line(status: int, out: str, err: str) -> str:
+    """The error line of a command that stopped before it did anything."""
+    assert status in (1, 2)
+    assert out == ""
+    assert "Traceback" not in err
+    return err.strip().splitlines()[-1]
+
+
+def test_two_images_with_one_map_stop_it_before_anything_is_written(pictures, tmp_path, getsmaps):
+    picture(pictures / "ships" / "a.jpg")
+    said = one_line(*getsmaps("--input", pictures, "--output", tmp_path / "maps"))
+    assert str(pictures / "ships" / "a.PNG") in said
+    assert str(pictures / "ships" / "a.jpg") in said
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_image_is_never_overwritten(pictures, tmp_path, getsmaps):
+    before = (pictures / "b.c.png").read_bytes()
+    said = one_line(*getsmaps("--input", pictures / "b.c.png", "--output", pictures))
+    assert "b.c.png would be overwritten by a map" in said
+    (tmp_path / "link").symlink_to(pictures)
+    assert "is --input too" in one_line(*getsmaps("--input", pictures, "--output", tmp_path / "link"))
+    assert (pictures / "b.c.png").read_bytes() == before
+
+
+def test_a_map_that_cannot_be_written_stops_it_and_leaves_nothing_half_written(pictures, tmp_path, getsmaps):
+    (tmp_path / "maps" / "ships" / "a.png").mkdir(parents=True)
+    status, _, err = getsmaps("--input", pictures, "--output", tmp_path / "maps")
+    assert status == 1
+    assert "Traceback" not in err
+    assert "a.png" in err.splitlines()[-1]
+    assert set(files_below(tmp_path / "maps")) <= set(MAPS) - {"ships/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("--output OUT", "give either --input PATH or --dataset"),
+        ("--output OUT --input IN --dataset ORSSD --root IN", "give either --input PATH or --dataset"),
+        ("--output OUT --dataset ORSSD", "--dataset needs --root"),
+        ("--output OUT --input IN --split test", "go with --dataset"),
+        ("--output OUT --dataset DOTA --root IN", "unknown data set 'DOTA'"),
+        ("--output OUT --dataset ORSSD --root IN", "no known layout"),
+        ("--output OUT --input IN --batch-size 0", "must be at least 1"),
+        ("--output OUT --input IN --suffix a/b", "part of a file name"),
+        ("--output OUT --input IN --size 300", "invalid choice"),
+        ("--output OUT --input IN --device tpu", "invalid choice"),
+        ("--output OUT --input IN --device cuda", "finds no GPU"),
+        ("--output OUT --input IN --device cpu --precision fp16", "needs a GPU"),
+        ("--output OUT --input IN --device auto --precision fp16", "needs a GPU"),
+        ("--output OUT --input IN/nowhere", "is not there"),
+        ("--output OUT --input IN/nowhere.jpg", "is not there"),
+        ("--output OUT --input IN/empty", "no images in it"),
+        ("--output OUT --input IN/empty.txt", "no images in it"),
+        ("--output OUT --input IN/film.avi", "neither an image"),
+        ("--output IN/notes.txt --input IN", "is a file: give a folder"),
+        ("--output OUT --input IN --weights IN/nowhere.safetensors", "no such file"),
+        ("--output OUT --input IN --weights IN/a.jpg", "not a safetensors file"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, why, pictures, tmp_path, getsmaps, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (pictures / "empty").mkdir()
+    (pictures / "empty.txt").write_text("\n")
+    (pictures / "film.avi").write_bytes(bytes(range(256)))
+    places = {"OUT": str(tmp_path / "maps"), "IN": str(pictures)}
+    parts = [re.sub("^(OUT|IN)", lambda found: places[found[1]], part) for part in arguments.split()]
+    assert why in one_line(*getsmaps(*parts))
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_list_names_an_image_once(pictures):
+    (pictures / "twice.txt").write_text("a.jpg\nships/../a.jpg\n")
+    with pytest.raises(ValueError, match="would write the same map, a"):
+        images_at(pictures / "twice.txt")
+
+
+def test_links_that_lead_in_a_circle_are_followed_once(pictures):
+    (pictures / "ships" / "round").symlink_to(pictures)
+    assert [stem for stem, _ in images_at(pictures)] == ["a", "b.c", "ships/a", "ships/far/d"]
+
+
+def test_the_released_rule():
+    low = np.float32([[0.1, 0.2499], [0.25, 0.0]])
+    assert np.array_equal(stretched(low), np.float32([[0, 0], [0.25, 0]]))
+    assert np.array_equal(truncated(stretched(low)), np.uint8([[0, 0], [63, 0]]))  # 63.75 is cut off
+    high = np.float32([[0.2, 0.3], [0.4, 0.6]])
+    assert np.array_equal(truncated(stretched(high)), np.uint8([[0, 63], [127, 255]]))
+    assert np.array_equal(truncated(high), np.uint8([[51, 76], [102, 153]]))
+
+
+@pytest.mark.parametrize(("value", "level"), [(0.0, 0), (0.1, 0), (0.25, 63), (0.3, 76), (1.0, 255)])
+def test_a_constant_map_stays_finite(value, level):
+    saliency = np.full((4, 5), value, np.float32)
+    assert np.unique(np.asarray(grey_map(saliency))).tolist() == [level]
+
+
+def test_a_map_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        grey_map(np.float32([[0.5, np.nan]]))
+
+
+def test_the_pipeline_keeps_order_and_few_images_at_a_time():
+    """A slow network must not let decoded images pile up, nor a slow disk maps; one bad image costs only itself."""
+    lock, alive, most, sizes = threading.Lock(), 0, 0, []
+
+    def change(by: int) -> None:
+        nonlocal alive, most
+        with lock:
+            alive += by
+            most = max(most, alive)
+
+    def read(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        if path.name == "17":
+            raise ValueError("17 cannot be read")
+        change(+1)
+        return np.full((2, 2, 3), int(path.name), np.uint8), (1, 1)
+
+    def network(pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        time.sleep(0.002)
+        return pixels[..., 0].astype(np.float32)
+
+    def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
+        time.sleep(0.001)
+        assert saliency.max() == int(target.name)
+        change(-1)
+
+    jobs = [(Path(str(i)), Path(str(i))) for i in range(100)]
+    done = list(make_maps(jobs, read, network, write, batch_size=4))
+    assert [path for path, _ in done] == [image for image, _ in jobs]
+    assert [problem for _, problem in done if problem] == ["17 cannot be read"]
+    assert max(sizes) == 4
+    assert alive == 0
+    assert most <= 5 * 4
