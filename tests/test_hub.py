@@ -1,0 +1,131 @@
+"""hubconf.py gives the networks from any folder, whoever else has a `datasets` or a `models`."""
+
+import json
+import runpy
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+from models.detector import Detector
+from models.sral import SRAL
+from models.weights import load_detector
+
+ELSEWHERE = """
+import json, sys, torch
+repository, weights, image = sys.argv[1:]
+
+def load(name, **options):
+    return torch.hub.load(repository, name, source="local", **options)
+
+network = load("sral", weights=weights)
+saliency = load("saliency", weights=weights)
+import datasets, datasets.features  # the other one, found on this folder's path
+again = load("sral", weights=weights)  # now the other one is loaded and must step aside
+import datasets as still
+same = torch.equal(*(each(torch.ones(1, 3, 64, 96))["logits"] for each in (network, again)))
+saliency(image).save("map.png")
+print(json.dumps([datasets.whose, datasets.features.whose, still is datasets, same, repository in sys.path]))
+"""
+
+
+def load(name: str, **options: object) -> object:
+    return torch.hub.load(str(ROOT), name, source="local", **options)
+
+
+def write_picture(path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def test_from_another_folder_beside_another_datasets_package(tmp_path, small_weights):
+    other = tmp_path / "datasets"
+    other.mkdir()
+    (other / "__init__.py").write_text("whose = 'theirs'")
+    (other / "features.py").write_text("whose = 'theirs too'")
+    write_picture(tmp_path / "harbour.png")
+    (tmp_path / "script.py").write_text(ELSEWHERE)
+    command = [sys.executable, "script.py", str(ROOT), str(small_weights), "harbour.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["theirs", "theirs too", True, True, False]
+    assert Image.open(tmp_path / "map.png").size == (192, 128)
+
+
+def test_the_entry_points_are_two_and_say_what_they_do():
+    hub = torch.hub._import_module("hubconf", str(ROOT / "hubconf.py"))
+    entries = [name for name in dir(hub) if callable(getattr(hub, name)) and not name.startswith("_")]
+    assert entries == ["saliency", "sral"]  # as torch.hub.list finds them
+    assert all("Args:" in getattr(hub, name).__doc__ for name in entries)
+    torch.hub._check_dependencies(hub)
+
+
+def test_a_detector_from_a_weights_file(small_weights):
+    network, rgb = load("sral", weights=str(small_weights)), torch.rand(1, 3, 64, 96)
+    assert isinstance(network, Detector)
+    assert not network.training
+    with torch.no_grad():
+        assert torch.equal(network(rgb)["logits"], load_detector(small_weights)(rgb)["logits"])
+
+
+def test_the_training_network_from_a_weights_file(small_weights):
+    network = load("sral", weights=str(small_weights), training=True)
+    assert isinstance(network, SRAL)
+    assert network.training
+    assert network.config.detector.width == 16
+
+
+def test_networks_from_a_configuration(tmp_path):
+    detector = load("sral", encoder="resnet18", width=8, head_channels=(4, 4), input_size=(64, 64))
+    assert isinstance(detector, Detector)
+    assert not detector.training
+    assert detector.config.width == 8
+    torch.save(detector.encoder.body.state_dict(), tmp_path / "encoder.pth")
+    options = {"encoder": "resnet18", "width": 8, "encoder_weights": str(tmp_path / "encoder.pth")}
+    network = load("sral", training=True, guidance=False, **options)
+    assert isinstance(network, SRAL)
+    assert network.training
+    assert network.tfgm is None
+    ours, theirs = detector.encoder.body.conv1.weight, network.detector.encoder.body.conv1.weight
+    assert torch.equal(ours, theirs)
+
+
+def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
+    write_picture(tmp_path / "a.png")
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the script changes
+    for name, options in (("default", {}), ("own", {"size": "original", "raw": True})):
+        saliency = load("saliency", weights=str(small_weights), **options)
+        flags = ["--size", "original", "--raw"] if options else []
+        files = ["--weights", small_weights, "--input", tmp_path / "a.png", "--output", tmp_path / name]
+        monkeypatch.setattr(sys, "argv", ["getsmaps.py", *(str(part) for part in files), *flags])
+        runpy.run_path(str(ROOT / "getsmaps.py"), run_name="__main__")
+        written = np.asarray(Image.open(tmp_path / name / "a.png"))
+        for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png")):
+            assert np.array_equal(np.asarray(saliency(given)), written)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("sral", {"bogus": 1}, "DetectorConfig has no bogus"),
+        ("sral", {"encoder": "resnet19"}, "no network of that name"),
+        ("sral", {"weights": "nowhere.safetensors"}, "no such file"),
+        ("sral", {"weights": "nowhere.safetensors", "width": 3}, "width: a weights file says that itself"),
+        ("sral", {"training": True, "super_resolution": False}, "guidance needs super_resolution"),
+        ("saliency", {"weights": "nowhere.safetensors"}, "no such file"),
+        ("saliency", {"weights": "SMALL", "size": 300}, "choose network or original"),
+        ("saliency", {"weights": "SMALL", "precision": "int8"}, "choose fp32, bf16, fp16"),
+        ("saliency", {"weights": "SMALL", "device": "tpu"}, "choose auto, cpu or cuda"),
+    ],
+)
+def test_what_is_not_there_is_an_error(name, options, why, small_weights):
+    if options.get("weights") == "SMALL":
+        options = options | {"weights": str(small_weights)}
+    with pytest.raises((ValueError, FileNotFoundError), match=why):
+        load(name, **options)
