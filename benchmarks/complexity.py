@@ -1,0 +1,170 @@
+"""Parameters and multiply–adds of the three networks that share one set of weights, part by part.
+
+    python benchmarks/complexity.py [--encoder resnet50 | --weights FILE] [--size 224] [--json FILE]
+
+Two counters side by side: torch's own, which is right, and thop, which published figures use. torch counts what
+convolutions, linear layers and attention multiply. thop looks at modules alone: it adds batch norms, PReLUs and
+pooling, takes a transposed convolution of stride 2 for four times what it is, and does not see attention's two
+products nor anything else that is a function. Neither counts our interpolations.
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from compute_results.atomic import write_whole
+from models.config import DetectorConfig, SRALConfig
+from models.detector import check_size
+from models.sral import build_sral
+from models.weights import read_weights
+
+PARTS = {
+    "encoder": "detector.encoder",
+    "PPM": "detector.ppm",
+    "TSDD blocks": "detector.tsdd.blocks",
+    "finest head": "detector.tsdd.head",
+    "coarse heads": "coarse_heads",
+    "ASRD": "asrd",
+    "TFGM": "tfgm",
+}
+"""What the training network is made of, and where; all of it lies in one of these."""
+
+NETWORKS = {
+    "training": tuple(PARTS),
+    "released evaluation": tuple(PARTS)[:-1],  # keeps ASRD and all five heads
+    "pruned": tuple(PARTS)[:4],  # the detector
+}
+
+
+@dataclass
+class Row:
+    """What one part costs in one network, for one image; `part` is a key of PARTS or 'total'."""
+
+    network: str
+    part: str
+    parameters: int
+    multiply_adds_torch: int
+    multiply_adds_thop: int
+
+
+def measure(config: SRALConfig, size: tuple[int, int]) -> list[Row]:
+    """The rows of all three networks, for the forward pass of one image of `size` (height, width).
+
+    The training network is counted; the others consist of parts of it.
+
+    Raises:
+        ValueError: the size is none that works, or there is no such encoder.
+    """
+    check_size(*size)
+    network = build_sral(config).eval().to("meta")  # shapes are all that counting needs
+    image = torch.empty(1, 3, *size, device="meta")
+    by_torch, by_thop = _count_torch(network, image), _count_thop(network, image)
+    cost = {}
+    for part, where in PARTS.items():
+        parameters = sum(value.numel() for name, value in network.named_parameters() if name.startswith(f"{where}."))
+        cost[part] = (parameters, by_torch.get(where, 0), by_thop.get(where, 0))
+    rows = []
+    for name, parts in NETWORKS.items():
+        costs = [cost[part] for part in parts]
+        rows += [Row(name, part, *of) for part, of in zip(parts, costs, strict=True)]
+        rows.append(Row(name, "total", *map(sum, zip(*costs, strict=True))))
+    return rows
+
+
+def _count_torch(network: nn.Module, image: Tensor) -> dict[str, int]:
+    """Multiply–adds of every module by its name, by torch's counter."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image, image)
+    counts = {name.partition(".")[2]: sum(of.values()) // 2 for name, of in counter.get_flop_counts().items()}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.ModuleList):  # is not called itself
+            counts[name] = sum(counts.get(f"{name}.{child}", 0) for child, _ in module.named_children())
+    return counts
+
+
+def _count_thop(network: nn.Module, image: Tensor) -> dict[str, int]:
+    """The same by thop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # thop uses what is deprecated, its own functions included
+        import thop
+
+        *_, children = thop.profile(network, (image, image), verbose=False, ret_layer_info=True)
+    counts = {}
+
+    def walk(children: dict, above: str) -> None:
+        for name, (operations, _, below) in children.items():
+            counts[above + name] = int(operations)
+            walk(below, f"{above}{name}.")
+
+    walk(children, "")
+    return counts
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text: a line a part, three columns a network."""
+    found = {(row.network, row.part): row for row in rows}
+    head = f"{'':13}" + "".join(f"| {name:^37}" for name in NETWORKS)
+    units = f"{'part':13}" + f"| {'parameters':>12} {'torch GMAC':>11} {'thop GMAC':>11} " * len(NETWORKS)
+    lines = [head, units, "-" * len(units)]
+    for part in (*PARTS, "total"):
+        cells = (_cell(found.get((network, part))) for network in NETWORKS)
+        lines.append(f"{part:13}" + "".join(f"| {cell} " for cell in cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(row: Row | None) -> str:
+    if row is None or row.parameters == row.multiply_adds_torch == 0:
+        return f"{'–':>12} {'–':>11} {'–':>11}"
+    return f"{row.parameters:>12,} {row.multiply_adds_torch / 1e9:>11.3f} {row.multiply_adds_thop / 1e9:>11.3f}"
+
+
+def main() -> None:
+    """Count, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(description="Parameters and multiply-adds, by torch's counter and by thop.")
+    parser.add_argument("--encoder", metavar="NAME", help="any timm network with features (default: resnet50)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="count the network of a weights file instead")
+    parser.add_argument("--size", type=int, nargs="+", metavar="N", help="side, or height and width, of the input")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON too")
+    options = parser.parse_args()
+    if options.weights and options.encoder:
+        parser.error("a weights file says its encoder itself: give either --encoder or --weights")
+    if options.size and len(options.size) > 2:
+        parser.error("--size takes one number, or height and width")
+    try:
+        config = configuration(options.encoder or "resnet50", options.weights)
+        height, width = (options.size * 2)[:2] if options.size else config.detector.input_size
+        rows = measure(config, (height, width))
+        print(f"{config.detector.encoder}, one image of {height}×{width}\n\n{table(rows)}")
+        if options.json:
+            found = {"encoder": config.detector.encoder, "size": [height, width], "rows": [asdict(row) for row in rows]}
+            write_whole(options.json, json.dumps(found, indent=1) + "\n")
+    except ModuleNotFoundError as error:
+        if error.name != "thop":
+            raise
+        sys.exit("error: thop is not installed; `pip install -r requirements-dev.txt` brings it")
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def configuration(encoder: str, weights: Path | None) -> SRALConfig:
+    """What to count: a weights file's network, or the paper's with an encoder.
+
+    A file of the inference network does not say what was attached in training: the paper's attachments are counted.
+    """
+    if weights is None:
+        return SRALConfig(detector=DetectorConfig(encoder=encoder))
+    config = read_weights(weights)[1]["config"]
+    return config if isinstance(config, SRALConfig) else replace(SRALConfig(), detector=config)
+
+
+if __name__ == "__main__":
+    main()
