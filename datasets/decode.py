@@ -25,22 +25,25 @@ def open_image(path: Path | str) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def open_grey(path: Path | str) -> Image.Image:
+    """A grey file such as a saliency map, wholly decoded, as 8-bit grey (mode 'L'). Raises ValueError naming the file.
+
+    Colours become their luma, alpha being dropped; 1-bit pixels become 0 and 255; 16-bit pixels give their high byte,
+    but are taken as they are where none is above 255.
+    """
+    with _naming(path):
+        return _grey(_decode(path))
+
+
 def open_mask(path: Path | str) -> Image.Image:
     """A mask file, wholly decoded, as 8-bit grey (mode 'L', 255 the salient object). Raises ValueError naming the file.
 
-    RGB and RGBA become their luma, alpha being dropped; 1-bit pixels become 0 and 255. Three kinds hold classes, not
-    greys, and would silently come out all but black: a palette with colours (index 0 is the background, any other is
-    foreground), 16-bit pixels none of which is above 255 (taken as they are; others give their high byte), and a mask
-    whose greatest value is 1 (times 255).
+    As `open_grey`, but for two kinds that hold classes, not greys, and would silently come out all but black: a palette
+    with colours (index 0 is the background, any other is foreground), and a mask whose greatest value is 1 (times 255).
     """
     with _naming(path):
         mask = _decode(path)
-        if mask.mode in ("P", "PA"):
-            mask = _grey_of_palette(mask)
-        elif _is_deep(mask):
-            values = _deep_pixels(mask)
-            mask = Image.fromarray((values if values.max() <= 255 else values >> 8).astype(np.uint8))
-        mask = mask if mask.mode == "L" else mask.convert("L")
+        mask = _grey_of_palette(mask) if mask.mode in ("P", "PA") else _grey(mask)
         return mask.point(lambda value: 255 * value) if mask.getextrema()[1] == 1 else mask
 
 
@@ -61,6 +64,14 @@ def _decode(path: Path | str) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return image
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    if _is_deep(image):
+        values = _deep_pixels(image)
+        return Image.fromarray((values if values.max() <= 255 else values >> 8).astype(np.uint8))
+    image.info.pop("transparency", None)  # of a palette, about which Pillow warns
+    return image if image.mode == "L" else image.convert("L")
 
 
 def _is_deep(image: Image.Image) -> bool:

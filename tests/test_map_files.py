@@ -151,6 +151,6 @@ def test_unreadable_files_are_named(tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     for read in (read_map, read_mask):
-        with pytest.raises(ValueError, match=r"cannot read .*0042\.png") as error:
+        with pytest.raises(ValueError, match=r"0042\.png (cannot be read|is not there)") as error:
             read(path)
         assert "\n" not in str(error.value)

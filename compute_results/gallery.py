@@ -1,0 +1,122 @@
+"""Look at maps: rows of image | mask | each method's map | overlay, as one picture.
+
+    python compute_results/gallery.py --images DIR --masks DIR --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png
+        [--rows N | --stems STEM …]
+
+The overlay lays the last method's map over the image in red, with the mask's outline in green.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageFilter
+
+from compute_results.atomic import write_whole
+from compute_results.grey import read_map, read_mask
+from compute_results.pairs import MapMask, match_maps
+from datasets.catalog import pair_folders
+from datasets.decode import open_image
+
+CELL = 224
+"""Side of one cell in pixels; images are squeezed to it as the network sees them."""
+
+
+def overlay(image: Image.Image, saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """An image with a map over it in red and the mask's outline in green.
+
+    Args:
+        image: RGB.
+        saliency: the map, uint8, any size.
+        mask: the mask, uint8, any size.
+
+    Returns:
+        CELL×CELL×3 uint8.
+    """
+    pixels = np.asarray(_cell(image)).astype(np.float32)
+    strength = 0.6 * np.asarray(_cell(Image.fromarray(saliency)), dtype=np.float32)[..., None] / 255
+    pixels = pixels * (1 - strength) + np.array([255, 40, 40], dtype=np.float32) * strength
+    inside = _cell(Image.fromarray(mask)).point(lambda value: 255 * (value >= 128))
+    outline = np.asarray(inside.filter(ImageFilter.MaxFilter(3))) != np.asarray(inside)
+    pixels[outline] = (60, 230, 60)
+    return pixels.astype(np.uint8)
+
+
+def draw_gallery(rows: list[tuple[str, Path, Path, dict[str, Path]]]) -> bytes:
+    """The picture as PNG, of rows (stem, image, mask, map by method)."""
+    methods = list(rows[0][3])
+    titles = ["image", "mask", *methods, "overlay"]
+    figure = Figure(figsize=(1.6 * len(titles), 1.6 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    for line, (stem, image_path, mask_path, maps) in zip(axes, rows, strict=True):
+        image, mask = open_image(image_path), read_mask(mask_path)
+        saliency = [read_map(maps[method]) for method in methods]
+        cells = [np.asarray(_cell(image)), *(np.asarray(_cell(Image.fromarray(grey))) for grey in (mask, *saliency))]
+        for cell, pixels in zip(line, [*cells, overlay(image, saliency[-1], mask)], strict=True):
+            cell.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            cell.set(xticks=[], yticks=[])
+        line[0].set_ylabel(stem, fontsize=7)
+    for cell, title in zip(axes[0], titles, strict=True):
+        cell.set_title(title, fontsize=9)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    return picture.getvalue()
+
+
+def choose(stems: list[str], count: int) -> list[str]:
+    """`count` stems spread evenly over all of them."""
+    if count >= len(stems):
+        return stems
+    return [stems[round(index * (len(stems) - 1) / max(count - 1, 1))] for index in range(count)]
+
+
+def _cell(image: Image.Image) -> Image.Image:
+    return image.resize((CELL, CELL), Image.Resampling.BILINEAR)
+
+
+def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[str, Path]]]:
+    pairs = {pair.stem: pair for pair in pair_folders(options.images, options.masks)}
+    maps: dict[str, dict[str, MapMask]] = {}
+    for entry in options.maps:
+        method, equals, folder = entry.partition("=")
+        if not (method and equals and folder):
+            raise ValueError(f"--maps {entry}: expected METHOD=DIR")
+        found = match_maps({stem: pair.mask for stem, pair in pairs.items()}, Path(folder)).pairs
+        maps[method] = {match.stem: match for match in found}
+    drawable = [stem for stem in pairs if all(stem in found for found in maps.values())]
+    unknown = [stem for stem in options.stems or () if stem not in drawable]
+    if unknown or not drawable:
+        raise ValueError(f"no map of every method for {', '.join(unknown) or 'any image'}: check --maps and --stems")
+    return [
+        (stem, pairs[stem].image, pairs[stem].mask, {method: found[stem].map for method, found in maps.items()})
+        for stem in options.stems or choose(drawable, options.rows)
+    ]
+
+
+def main() -> None:
+    """Draw one gallery."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
+    parser.add_argument("--masks", type=Path, required=True, metavar="DIR", help="folder of masks")
+    parser.add_argument("--maps", nargs="+", required=True, metavar="METHOD=DIR", help="folders of maps")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG to write")
+    parser.add_argument("--rows", type=int, default=8, metavar="N", help="images to show, evenly spread (default: 8)")
+    parser.add_argument("--stems", nargs="+", metavar="STEM", help="these images instead")
+    options = parser.parse_args()
+    try:
+        if options.rows < 1:
+            raise ValueError(f"--rows {options.rows}: at least 1")
+        rows = _find_rows(options)
+        write_whole(options.output, draw_gallery(rows))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{options.output}: {len(rows)} images")
+
+
+if __name__ == "__main__":
+    main()
