@@ -183,10 +183,9 @@ def find_data(settings: DataSettings) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs; the test split is not looked at."""
     if settings.dataset == "folders":
         pairs = pair_folders(settings.images, settings.masks)
-    elif settings.dataset == "sample":
-        root = make_sample_set(Path(settings.root))
-        pairs = pair_folders(root / "train-images", root / "train-labels")
     else:
+        if settings.dataset == "sample":
+            make_sample_set(Path(settings.root))
         pairs = find_pairs(settings.dataset, settings.root, "train")
     return split_validation(pairs, settings.validation, settings.validation_seed)
 

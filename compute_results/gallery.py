@@ -1,7 +1,7 @@
 """Look at maps: rows of image | mask | each method's map | overlay, as one picture.
 
-    python compute_results/gallery.py --images DIR --masks DIR --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png
-        [--rows N | --stems STEM …]
+    python compute_results/gallery.py (--images DIR --masks DIR | --dataset NAME --root DIR [--split SPLIT])
+        --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png [--rows N | --stems STEM …]
 
 The overlay lays the last method's map over the image in red, with the mask's outline in green.
 """
@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 from compute_results.atomic import write_whole
 from compute_results.grey import read_map, read_mask
 from compute_results.pairs import MapMask, match_maps
-from datasets.catalog import pair_folders
+from datasets.catalog import Pair, find_pairs, pair_folders
 from datasets.decode import open_image
 
 CELL = 224
@@ -79,8 +79,16 @@ def _cell(image: Image.Image) -> Image.Image:
     return image.resize((CELL, CELL), Image.Resampling.BILINEAR)
 
 
+def _find_pairs(options: argparse.Namespace) -> list[Pair]:
+    if options.images and options.masks and not (options.dataset or options.root):
+        return pair_folders(options.images, options.masks)
+    if options.dataset and options.root and not (options.images or options.masks):
+        return find_pairs(options.dataset, options.root, options.split)
+    raise ValueError("give either --images DIR and --masks DIR, or --dataset NAME and --root DIR")
+
+
 def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[str, Path]]]:
-    pairs = {pair.stem: pair for pair in pair_folders(options.images, options.masks)}
+    pairs = {pair.stem: pair for pair in _find_pairs(options)}
     maps: dict[str, dict[str, MapMask]] = {}
     for entry in options.maps:
         method, equals, folder = entry.partition("=")
@@ -101,8 +109,11 @@ def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[
 def main() -> None:
     """Draw one gallery."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
-    parser.add_argument("--masks", type=Path, required=True, metavar="DIR", help="folder of masks")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks")
+    parser.add_argument("--dataset", metavar="NAME", help="instead of both: a data set by name")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="with --dataset: its folder")
+    parser.add_argument("--split", choices=("train", "test"), default="test", help="with --dataset (default: test)")
     parser.add_argument("--maps", nargs="+", required=True, metavar="METHOD=DIR", help="folders of maps")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG to write")
     parser.add_argument("--rows", type=int, default=8, metavar="N", help="images to show, evenly spread (default: 8)")

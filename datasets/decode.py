@@ -5,7 +5,6 @@ reads 16-bit RGB), the first frame counts, and EXIF orientation is not applied, 
 stored. Masks: one grey channel, see `open_mask`.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,11 +58,12 @@ def _naming(path: Path | str) -> Iterator[None]:
 
 
 def _decode(path: Path | str) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            image.load()
-            return image
+    with Image.open(path) as image:
+        pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+        if most and pixels > most:  # Pillow only warns of it, until there are twice as many
+            raise ValueError(f"its {image.width}×{image.height} pixels are more than the {most} that Pillow deems safe")
+        image.load()
+        return image
 
 
 def _grey(image: Image.Image) -> Image.Image:

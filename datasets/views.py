@@ -1,7 +1,6 @@
 """From an image file and its mask to the tensors that a network reads and is supervised by."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,21 +100,6 @@ class SalientObjectViews(Dataset):
             "sr_target": to_tensor(apply_geometry(drawn, ycbcr, double)),
             "mask": to_tensor(apply_geometry(drawn, mask, double)),
         }
-
-
-def load_rgb(
-    path: Path | str,
-    size: int | tuple[int, int] = 224,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
-) -> tuple[Tensor, tuple[int, int]]:
-    """The view that inference reads, 3×S×S normalised, and the (height, width) that the image has on disk.
-
-    The pixels are those of `SalientObjectViews`' `rgb` without augmentation. Raises ValueError naming a broken file.
-    """
-    image = open_image(path)
-    view = apply_geometry(UNCHANGED, image, height_and_width(size))
-    return normalised(view, mean, std), (image.height, image.width)
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader
 
 from datasets.augment import Augmentation
 from datasets.catalog import Pair, find_pairs, pair_folders
-from datasets.decode import open_image, open_mask
-from datasets.views import MEAN, STD, SalientObjectViews, load_rgb
+from datasets.decode import open_grey, open_image, open_mask
+from datasets.images import read_pixels
+from datasets.views import MEAN, STD, SalientObjectViews, normalised
 
 STRONG = Augmentation(scale=(0.4, 1.0), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
 
@@ -141,8 +142,8 @@ def test_inference_sees_the_training_view(tmp_path: Path) -> None:
     picture(61, 47).save(tmp_path / "a.jpg")
     Image.new("L", (61, 47)).save(tmp_path / "a.png")
     sample = SalientObjectViews([Pair("a", tmp_path / "a.jpg", tmp_path / "a.png")], size=(32, 48))[0]
-    rgb, size_on_disk = load_rgb(tmp_path / "a.jpg", (32, 48))
-    assert torch.equal(rgb, sample["rgb"])
+    pixels, size_on_disk = read_pixels(tmp_path / "a.jpg", (32, 48))
+    assert torch.equal(normalised(Image.fromarray(pixels)), sample["rgb"])
     assert size_on_disk == (47, 61)
 
 
@@ -250,7 +251,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
 
 def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
     for name, path in broken_files(tmp_path).items():
-        for opener in (open_image, open_mask, load_rgb):
+        for opener in (open_image, open_mask, open_grey):
             with pytest.raises(ValueError, match=name) as error:
                 opener(path)
             assert "\n" not in str(error.value), name
@@ -260,7 +261,7 @@ def test_decompression_bombs_are_errors(tmp_path: Path, monkeypatch: pytest.Monk
     picture(90, 70).save(tmp_path / "large.png")
     for limit in (90 * 70 - 1, 90 * 70 // 2 - 1):  # where Pillow warns, and where it stops
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(ValueError, match=r"large\.png cannot be read: Image size \(6300 pixels\)"):
+        with pytest.raises(ValueError, match=r"large\.png cannot be read: .*pixels"):
             open_image(tmp_path / "large.png")
 
 
@@ -298,6 +299,7 @@ def test_the_fixtures_input_is_our_view(shared: Path, tmp_path: Path) -> None:
     """The released network's fixture stores RGB and YCbCr bytes: our views scale and normalise as its notes say."""
     fixture = np.load(shared / "fixtures" / "released_network.npz")
     Image.fromarray(fixture["rgb"]).save(tmp_path / "a.png")
-    rgb, _ = load_rgb(tmp_path / "a.png", 224)
+    pixels, _ = read_pixels(tmp_path / "a.png", (224, 224))
+    rgb = normalised(Image.fromarray(pixels))
     expected = (fixture["rgb"] / 255 - MEAN) / STD
     np.testing.assert_allclose(rgb.numpy(), np.moveaxis(expected, -1, 0), atol=2e-6)

@@ -1,0 +1,58 @@
+# make demo   sets up and runs the main job: train, saliency maps, scores, one picture, one table (under five minutes)
+# make test   sets up and passes the tests
+# make lint   sets up and passes ruff
+#
+# PYTHON=python3.12   the interpreter that the virtual environment is made with
+# VENV=path           where the virtual environment is
+# DATA=path/to/ORSSD  a real data set for the demo; SET=ORSSD names it where its folder does not
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?=
+
+ifeq ($(DATA),)
+SET := sample
+ROOT := demo/sample
+RUN := demo
+TRAIN_ON := --data.root $(ROOT)
+else
+SET ?= $(notdir $(abspath $(DATA)))
+ROOT := $(DATA)
+RUN := demo/$(SET)
+TRAIN_ON := --data.dataset $(SET) --data.root $(ROOT) --epochs 3
+endif
+
+BIN := $(VENV)/bin/python
+TEST_SET := --dataset $(SET) --root $(ROOT)
+MAPS := --maps untrained=$(RUN)/untrained/maps SRAL=$(RUN)/run/maps
+
+.PHONY: demo test lint
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	rm -rf $(RUN)/untrained $(RUN)/run $(RUN)/scores
+	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/untrained --epochs 0
+	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/run
+	$(BIN) getsmaps.py --weights $(RUN)/untrained/last.safetensors $(TEST_SET) --output $(RUN)/untrained/maps
+	$(BIN) getsmaps.py --weights $(RUN)/run/last.safetensors $(TEST_SET) --output $(RUN)/run/maps
+	$(BIN) compute_results/compute_metrics.py $(TEST_SET) $(MAPS) --protocol authors --out $(RUN)/scores/authors
+	$(BIN) compute_results/compute_metrics.py $(TEST_SET) $(MAPS) --protocol field --out $(RUN)/scores/field
+	$(BIN) compute_results/gallery.py $(TEST_SET) $(MAPS) --output $(RUN)/maps.png
+	cat $(RUN)/scores/authors/scores.md $(RUN)/scores/field/scores.md > $(RUN)/table.md
+	@echo "Look at $(RUN)/maps.png, $(RUN)/table.md and $(RUN)/run/curves.png"
+
+test: $(VENV)/installed-dev
+	$(BIN) -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN) -m ruff check .
+
+$(VENV)/installed: requirements.txt | $(VENV)/bin/python
+	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
