@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 import models.weights
 from models.config import DetectorConfig
 from models.detector import build_detector
+from models.prune import prune
 from models.weights import load_detector, load_sral, read_weights, save_weights
 
 ENCODERS = ("resnet18", "mobilenetv2_100", "swin_tiny_patch4_window7_224")
@@ -133,3 +134,18 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         save_weights(path, detector)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_pruning_keeps_the_inference_network_alone(small_weights, tmp_path, half):
+    path = tmp_path / "pruned.safetensors"
+    parameters = prune(small_weights, path, half)
+    full, pruned = load_detector(small_weights), load_detector(path)
+    assert read_weights(path)[1]["kind"] == "inference"
+    assert parameters == sum(p.numel() for p in full.parameters())
+    assert path.stat().st_size < small_weights.stat().st_size * (0.6 if half else 1)
+    rgb = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        expected, logits = full(rgb)["logits"], pruned(rgb)["logits"]
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0.02 * float(expected.std()) if half else 0)
