@@ -44,6 +44,8 @@ def main() -> None:
         train(settings, resume)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"stopped: --resume continues {settings.output} after its last whole epoch")
 
 
 def train(settings: Settings, resume: bool) -> None:

@@ -1,7 +1,6 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped, written whole or not at all."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,13 @@ from typing import Any
 import torch
 
 from training.settings import Settings, differences
+from training.whole_file import whole_file
 
 NAME = "checkpoint.pt"
 
 
 def save_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Write RUN/checkpoint.pt under a temporary name, flush it to disk, and only then give it its name.
+    """Write RUN/checkpoint.pt.
 
     Args:
         folder: the run's folder.
@@ -29,15 +29,8 @@ def save_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any], pro
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    temporary = folder / f".{NAME}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(folder / NAME) as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any]) -> dict[str, Any]:

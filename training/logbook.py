@@ -18,6 +18,8 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from training.whole_file import whole_file
+
 
 class Logbook:
     """The logs in a run's folder.
@@ -46,11 +48,13 @@ class Logbook:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        _write_whole(self.folder / "log.csv", text.getvalue().encode())
+        with whole_file(self.folder / "log.csv") as file:
+            file.write(text.getvalue().encode())
         for name, value in row.items():
             self.board.add_scalar(f"epoch/{name}", value, step)
         self.board.flush()
-        _write_whole(self.folder / "curves.png", _draw(self.rows))
+        with whole_file(self.folder / "curves.png") as file:
+            _draw(self.rows).savefig(file, format="png", dpi=100)
 
 
 def versions() -> dict[str, Any]:
@@ -72,8 +76,9 @@ def versions() -> dict[str, Any]:
 
 def write_record(folder: Path, config: str, about: dict[str, Any]) -> None:
     """Write config.yaml and versions.json, from which the run can be done again."""
-    _write_whole(folder / "config.yaml", config.encode())
-    _write_whole(folder / "versions.json", (json.dumps(about, indent=1) + "\n").encode())
+    for name, content in {"config.yaml": config, "versions.json": json.dumps(about, indent=1) + "\n"}.items():
+        with whole_file(folder / name) as file:
+            file.write(content.encode())
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -83,7 +88,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _draw(rows: list[dict[str, str]]) -> bytes:
+def _draw(rows: list[dict[str, str]]) -> Figure:
     """One panel per loss term and validation figure, over epochs."""
     left_out = ("epoch", "seconds", "images_per_second")
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in left_out]
@@ -99,15 +104,4 @@ def _draw(rows: list[dict[str, str]]) -> bytes:
     for axes in figure.axes[len(names) :]:
         axes.set_axis_off()
     figure.supxlabel("epoch", fontsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=100)
-    return picture.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return figure
