@@ -150,7 +150,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "thop":
             raise
-        sys.exit("error: thop is not installed; `pip install -r requirements-dev.txt` brings it")
+        sys.exit("error: thop is not installed; `pip install -r requirements.txt` brings it")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
 
 
 class ASRD(nn.Module):
-    """Auxiliary super-resolution decoder (paper, Section III-C; widths as the release's).
+    """Auxiliary super-resolution decoder (the paper's ASRD; widths as the release's).
 
     Args:
         shallow_channels: channels of F2, the feature at stride 4.

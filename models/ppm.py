@@ -12,7 +12,7 @@ def _conv_norm_prelu(in_channels: int, out_channels: int, kernel: int) -> nn.Seq
 
 
 class PPM(nn.Module):
-    """Pyramid pooling module (paper, Section III-A; parameters as the release's).
+    """Pyramid pooling module (as the paper has it on F5; parameters as the release's).
 
     Args:
         in_channels: channels of F5.

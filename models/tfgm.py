@@ -9,7 +9,7 @@ AFFINITY_POOL = 16
 
 
 class TFGM(nn.Module):
-    """Task-fusion guidance module (paper, Section III-D).
+    """Task-fusion guidance module (the paper's TFGM).
 
     Args:
         config: how the affinity is compared.

@@ -45,7 +45,7 @@ class AggregationBlock(nn.Module):
 
 
 class TSDD(nn.Module):
-    """Transposed saliency detection decoder (paper, Section III-B) with the finest head only.
+    """Transposed saliency detection decoder (the paper's TSDD) with the finest head only.
 
     Args:
         feature_channels: channels of F1…F5.

@@ -96,5 +96,5 @@ def test_bad_input_is_one_clear_line(arguments, why, complexity):
 
 def test_without_thop_it_says_how_to_get_it(complexity, monkeypatch):
     monkeypatch.setitem(sys.modules, "thop", None)
-    with pytest.raises(SystemExit, match=r"pip install -r requirements-dev\.txt"):
+    with pytest.raises(SystemExit, match=r"pip install -r requirements\.txt"):
         complexity("--encoder", "resnet18")
