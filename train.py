@@ -9,6 +9,7 @@ versions.json to do it again, and log.csv, curves.png and tensorboard/ to look a
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 # Before torch loads OpenMP: the processes that read images share the CPU's cores with the network, and threads that
@@ -39,6 +40,7 @@ from training.validation import validate
 def main() -> None:
     """Run the command; bad input ends it with one line."""
     settings, resume = parse()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         settings.check()
         train(settings, resume)

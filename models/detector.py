@@ -66,7 +66,7 @@ def build_detector(config: DetectorConfig, encoder_weights: str = "none") -> Det
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
     """
-    encoder = Encoder(config.encoder, encoder_weights)
+    encoder = Encoder(config.encoder, encoder_weights, config.input_size)
     ppm = PPM(encoder.channels[-1], config.width)
     tsdd = TSDD(encoder.channels, config.width, config.head_channels)
     return Detector(encoder, ppm, tsdd, config)

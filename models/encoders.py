@@ -25,15 +25,17 @@ class Encoder(nn.Module):
         name: a timm network, with or without a pretrained tag (`resnet50`, `resnet50.a1_in1k`).
         weights: 'none'; 'imagenet', timm's own for that name, downloaded once; or a file (.pth or .safetensors) in
             timm's or torchvision's names.
+        input_size: height and width of its input. Most networks, Swin among them, take any other multiple of 32 too;
+            those that timm can only build for one size (CoaT, Hiera, MaxViT…) take this one alone.
 
     Raises:
         ValueError: no such network, no features at strides 4–32, or weights that do not fit.
         FileNotFoundError: the weights file is missing.
     """
 
-    def __init__(self, name: str, weights: str = "none"):
+    def __init__(self, name: str, weights: str = "none", input_size: tuple[int, int] = (224, 224)):
         super().__init__()
-        self.body, reductions = _create_body(name, pretrained=weights == "imagenet")
+        self.body, reductions = _create_body(name, weights == "imagenet", input_size)
         self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
         channels = dict(zip(reductions, self.body.feature_info.channels(), strict=True))
         self.stem = None if 2 in channels else _stem()
@@ -57,13 +59,13 @@ def _stem() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _create_body(name: str, pretrained: bool) -> tuple[FeatureListNet, list[int]]:
+def _create_body(name: str, pretrained: bool, input_size: tuple[int, int]) -> tuple[FeatureListNet, list[int]]:
     """The timm network cut to its last features at strides 2 (where it has one), 4, 8, 16, 32; and those strides."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
         raise ValueError(f"encoder {name!r}: timm has no network of that name{hint}")
-    options = {} if not _is_swin(name) else {"dynamic_img_size": True}  # windows padded and masked for any input size
+    options = _size_options(name, input_size)
     body = _create(name, pretrained, options)
     reductions = body.feature_info.reduction()
     last = {stride: index for index, stride in enumerate(reductions)}
@@ -91,8 +93,13 @@ def _create(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         ) from error
 
 
-def _is_swin(name: str) -> bool:
-    return name.startswith(("swin_", "swinv2_")) and "_cr_" not in name
+def _size_options(name: str, input_size: tuple[int, int]) -> dict:
+    """What timm has to be told so that a network which expects one input size takes ours."""
+    if not timm.get_pretrained_cfg(name).fixed_input_size or name.startswith("mvitv2"):
+        return {}
+    if name.startswith("swin"):
+        return {"dynamic_img_size": True}  # windows padded and masked for any input size
+    return {"img_size": input_size}
 
 
 def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:

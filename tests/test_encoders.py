@@ -60,9 +60,13 @@ def test_prefixed_names_and_a_head(tmp_path):
         assert torch.equal(loaded.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "swin_tiny_patch4_window7_224", "convnext_atto"])
-def test_five_features_at_any_size(name):
-    encoder = Encoder(name).eval()
+@pytest.mark.parametrize(
+    ("name", "input_size"),
+    [(name, (224, 224)) for name in ("resnet18", "mobilenetv2_100", "swin_tiny_patch4_window7_224", "convnext_atto")]
+    + [("coat_tiny", (96, 160))],
+)
+def test_five_features_at_any_size(name, input_size):
+    encoder = Encoder(name, input_size=input_size).eval()
     with torch.inference_mode():
         features = encoder(torch.rand(1, 3, 96, 160))
     assert [tuple(feature.shape[1:]) for feature in features] == [
