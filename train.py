@@ -54,9 +54,9 @@ def train(settings: Settings, resume: bool) -> None:
     """Train from the settings' beginning, or from where the run in settings.output stopped."""
     # A folder that holds a run is only touched to go on with it.
     folder = Path(settings.output)
-    resume = resume and (folder / CHECKPOINT).is_file()
     if not resume and any((folder / name).exists() for name in (CHECKPOINT, "last.safetensors")):
         raise ValueError(f"{folder} already holds a run: --resume continues it, another --output starts a new one")
+    resume = resume and (folder / CHECKPOINT).is_file()
 
     # Everything that can be wrong with the input comes to light before anything is written or computed.
     accelerator = build_accelerator(settings)
@@ -67,10 +67,6 @@ def train(settings: Settings, resume: bool) -> None:
         raise ValueError(f"{len(training_pairs)} training images are less than one batch of {settings.batch_size}")
     torch.manual_seed(settings.seed)
     network = build_sral(settings.network(), settings.encoder_weights)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
-    write_record(folder, dump(settings), about)
 
     # The loaders. An epoch's order and augmentations depend on the seed and the epoch alone.
     shared = {"size": settings.detector.input_size, "name": settings.data.dataset}
@@ -99,6 +95,10 @@ def train(settings: Settings, resume: bool) -> None:
     progress = {"epochs": 0, "best": None}
     if resume:
         progress = load_checkpoint(folder, settings, parts)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
+    write_record(folder, dump(settings), about)
     logbook = Logbook(folder, progress["epochs"], progress["epochs"] * steps_per_epoch)
     print(
         f"{len(training_pairs)} training and {len(validation_pairs)} validation images, {settings.epochs} epochs of "
