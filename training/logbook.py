@@ -98,6 +98,9 @@ def _draw(rows: list[dict[str, str]]) -> Figure:
     for axes, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
         points = [(int(row["epoch"]), float(row[name])) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 20 else None)
+        values = [value for _, value in points]
+        if min(values) > 0 and max(values) > 50 * min(values):
+            axes.set_yscale("log")
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
