@@ -6,14 +6,10 @@ import json
 import os
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import accelerate
-import matplotlib
-import numpy
-import PIL
-import timm
 import torch
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
@@ -59,7 +55,7 @@ class Logbook:
 
 def versions() -> dict[str, Any]:
     """What ran: Python, libraries, machine, and the commit of this checkout where git knows it."""
-    libraries = (torch, timm, accelerate, numpy, PIL, matplotlib)
+    libraries = ("torch", "timm", "accelerate", "numpy", "pillow", "safetensors")
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
@@ -67,7 +63,7 @@ def versions() -> dict[str, Any]:
         commit = None  # a copy without git is no fault
     return {
         "python": platform.python_version(),
-        **{library.__name__: str(library.__version__) for library in libraries},
+        **{library: metadata.version(library) for library in libraries},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "commit": commit,
