@@ -30,7 +30,8 @@ MAPS := --maps untrained=$(RUN)/untrained/maps SRAL=$(RUN)/run/maps
 
 demo: $(VENV)/installed
 	rm -rf $(RUN)/untrained $(RUN)/run $(RUN)/scores
-	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/untrained --epochs 0
+	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/untrained --epochs 0 \
+		--encoder_weights none
 	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/run
 	$(BIN) getsmaps.py --weights $(RUN)/untrained/last.safetensors $(TEST_SET) --output $(RUN)/untrained/maps
 	$(BIN) getsmaps.py --weights $(RUN)/run/last.safetensors $(TEST_SET) --output $(RUN)/run/maps
