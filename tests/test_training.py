@@ -24,7 +24,8 @@ SMALL = [
     "--detector.encoder=mobilenetv2_035", "--detector.width=8", "--detector.head_channels=[8,8]",
     "--detector.input_size=[64,64]", "--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]",
     "--asrd.up_channels=[8,8,8]", "--encoder_weights=none", "--batch_size=2", "--epochs=2", "--device=cpu",
-    "--data.workers=0", "--data.validation=0.3", "--optimiser.ema=0.9",
+    "--data.workers=0", "--data.validation=0.3",
+    "--optimiser.ema=0.9", "--optimiser.lr=2e-3", "--optimiser.weight_decay=1e-4", "--optimiser.clip=5",
 ]  # fmt: skip
 
 

@@ -1,13 +1,12 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped, written whole or not at all."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from training.settings import Settings, differences
+from training.settings import Settings, differences, plain
 from training.whole_file import whole_file
 
 NAME = "checkpoint.pt"
@@ -23,7 +22,7 @@ def save_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any], pro
         progress: plain values: the epochs done, the best score.
     """
     content = {
-        "settings": json.dumps(asdict(settings)),
+        "settings": json.dumps(plain(settings)),
         "progress": json.dumps(progress),
         "parts": {name: part.state_dict() for name, part in parts.items() if part is not None},
         "random": torch.get_rng_state(),

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from datasets.augment import Augmentation
-from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
+from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig, from_dict
 from models.losses import LossWeights
 
 
@@ -170,7 +170,13 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Settings, bool]:
     values = vars(command_line.instantiate(command_line.parse_args(arguments)))
     values.pop("config", None)
     resume = values.pop("resume")
-    return Settings(**values), resume
+    # jsonargparse's restricted numbers are classes of their own, which no checkpoint could be read back with.
+    return from_dict(Settings, plain(Settings(**values)), "settings"), resume
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings as what JSON and YAML know: dicts, lists, strings and numbers."""
+    return json.loads(json.dumps(asdict(settings)))
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -180,18 +186,17 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + key] = value
     return flat
 
 
 def differences(settings: Settings, recorded: dict[str, Any]) -> list[str]:
     """What makes `settings` another run than the recorded one, as 'key: recorded -> now'."""
-    now, then = flatten(asdict(settings)), flatten(recorded)
+    now, then = flatten(plain(settings)), flatten(recorded)
     keys = [key for key in now if key not in FREE_ON_RESUME]
     return [f"{key}: {then.get(key)} -> {now[key]}" for key in keys if then.get(key) != now[key]]
 
 
 def dump(settings: Settings) -> str:
     """The whole configuration as YAML that `train.py --config` takes."""
-    plain = json.loads(json.dumps(asdict(settings)))  # tuples and jsonargparse's restricted numbers are not YAML's
-    return yaml.safe_dump(plain, sort_keys=False)
+    return yaml.safe_dump(plain(settings), sort_keys=False)
