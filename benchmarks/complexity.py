@@ -25,7 +25,7 @@ from compute_results.atomic import write_whole
 from models.config import DetectorConfig, SRALConfig
 from models.detector import check_size
 from models.sral import build_sral
-from models.weights import read_weights
+from models.weights import read_header
 
 PARTS = {
     "encoder": "detector.encoder",
@@ -162,7 +162,7 @@ def configuration(encoder: str, weights: Path | None) -> SRALConfig:
     """
     if weights is None:
         return SRALConfig(detector=DetectorConfig(encoder=encoder))
-    config = read_weights(weights)[1]["config"]
+    config = read_header(weights)["config"]
     return config if isinstance(config, SRALConfig) else replace(SRALConfig(), detector=config)
 
 

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from models.weights import load_detector, read_weights, save_weights
+from models.weights import load_detector, read_header, save_weights
 
 
 def prune(source: Path, target: Path, half: bool = False) -> int:
@@ -22,10 +22,10 @@ def prune(source: Path, target: Path, half: bool = False) -> int:
         The network's number of parameters.
 
     Raises:
-        FileNotFoundError, ValueError: as `models.weights.read_weights`.
+        FileNotFoundError, ValueError: as `models.weights.load_detector`.
     """
     detector = load_detector(source)
-    save_weights(target, detector.half() if half else detector, read_weights(source)[1]["about"])
+    save_weights(target, detector.half() if half else detector, read_header(source)["about"])
     return sum(parameter.numel() for parameter in detector.parameters())
 
 

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,46 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a weights file without building anything.
 
     Returns:
-        The state dict, and `kind` ('training' or 'inference'), `config` (a DetectorConfig or SRALConfig) and `about`.
+        The state dict, and what `read_header` gives.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_header`.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        metadata = file.metadata() or {}
+    return state, _read_metadata(path, metadata)
+
+
+def read_header(path: Path | str) -> dict[str, Any]:
+    """Read what a weights file says about itself, and none of its tensors.
+
+    Returns:
+        `kind` ('training' or 'inference'), `config` (a DetectorConfig or SRALConfig) and `about`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is not one of our weights files.
     """
     path = Path(path)
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    return _read_metadata(path, metadata)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"weights {path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            yield file
     except SafetensorError as error:
         raise ValueError(
             f"weights {path}: not a safetensors file ({error}); "
             "the authors' .pth files are converted by `python -m models.released IN.pth OUT.safetensors`"
         ) from error
-    return state, _read_metadata(path, metadata)
 
 
 def _read_metadata(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
