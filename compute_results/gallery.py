@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 from compute_results.atomic import write_whole
 from compute_results.grey import read_map, read_mask
 from compute_results.pairs import MapMask, match_maps
+from compute_results.plan import maps_by_method
 from datasets.catalog import Pair, find_pairs, pair_folders
 from datasets.decode import open_image
 
@@ -90,11 +91,8 @@ def _find_pairs(options: argparse.Namespace) -> list[Pair]:
 def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[str, Path]]]:
     pairs = {pair.stem: pair for pair in _find_pairs(options)}
     maps: dict[str, dict[str, MapMask]] = {}
-    for entry in options.maps:
-        method, equals, folder = entry.partition("=")
-        if not (method and equals and folder):
-            raise ValueError(f"--maps {entry}: expected METHOD=DIR")
-        found = match_maps({stem: pair.mask for stem, pair in pairs.items()}, Path(folder)).pairs
+    for method, folder in maps_by_method(options.maps).items():
+        found = match_maps({stem: pair.mask for stem, pair in pairs.items()}, folder).pairs
         maps[method] = {match.stem: match for match in found}
     drawable = [stem for stem in pairs if all(stem in found for found in maps.values())]
     unknown = [stem for stem in options.stems or () if stem not in drawable]

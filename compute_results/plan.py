@@ -74,15 +74,24 @@ def plan_from_arguments(name: str, source: MaskSource, maps: Iterable[str]) -> P
     Raises:
         ValueError: an argument is not of that form, or names a method twice.
     """
-    plan = Plan({name: source})
-    for argument in maps:
+    return Plan({name: source}, {(method, name): folder for method, folder in maps_by_method(maps).items()})
+
+
+def maps_by_method(arguments: Iterable[str]) -> dict[str, Path]:
+    """Each method's folder of maps from `METHOD=DIR` arguments, in their order.
+
+    Raises:
+        ValueError: an argument is not of that form, or names a method twice.
+    """
+    maps: dict[str, Path] = {}
+    for argument in arguments:
         method, equals, folder = argument.partition("=")
         if not (method and equals and folder):
             raise ValueError(f"--maps {argument}: write METHOD=DIR, the name for the table and the folder of its maps")
-        if (method, name) in plan.maps:
+        if method in maps:
             raise ValueError(f"--maps names {method} twice: give each method once")
-        plan.maps[method, name] = Path(folder)
-    return plan
+        maps[method] = Path(folder)
+    return maps
 
 
 def read_plan(path: Path) -> Plan:

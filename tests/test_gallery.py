@@ -40,7 +40,7 @@ def test_command(root, folders):
 
 @pytest.mark.parametrize(
     ("more", "maps", "says"),
-    [(("--stems", "x"), "SRAL=maps", "for x"), ((), "SRAL", "expected METHOD=DIR"), ((), "SRAL=nowhere", "nowhere")],
+    [(("--stems", "x"), "SRAL=maps", "for x"), ((), "SRAL", "write METHOD=DIR"), ((), "SRAL=nowhere", "nowhere")],
 )
 def test_bad_input_is_one_line(root, folders, more, maps, says):
     run = _draw(root, folders, *more, maps=maps)
