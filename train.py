@@ -66,7 +66,7 @@ def train(settings: Settings, resume: bool) -> None:
     if steps_per_epoch == 0:
         raise ValueError(f"{len(training_pairs)} training images are less than one batch of {settings.batch_size}")
     torch.manual_seed(settings.seed)
-    network = build_sral(settings.network(), settings.encoder_weights)
+    network = build_sral(settings.network(), "none" if resume else settings.encoder_weights)  # a checkpoint has its own
 
     # The loaders. An epoch's order and augmentations depend on the seed and the epoch alone.
     shared = {"size": settings.detector.input_size, "name": settings.data.dataset}
