@@ -1,15 +1,19 @@
 """Train SRAL: a configuration becomes a run folder.
 
-    python train.py --config configs/NAME.yaml [--key value …] [--resume]
+    python train.py --config configs/NAME.yaml [--key value …] [--dry-run] [--resume [--force]]
+    accelerate launch --num_processes N train.py …          several GPUs or machines; torchrun starts it too
 
-The run folder holds last.safetensors and best.safetensors for getsmaps.py, checkpoint.pt for --resume, config.yaml and
-versions.json to do it again, and log.csv, curves.png and tensorboard/ to look at. `--help` shows every key.
+The run folder holds last.safetensors and best.safetensors for getsmaps.py, checkpoints/ for --resume, config.yaml and
+versions.json to do it again, and log.csv, curves.png, validation.png and tensorboard/ to look at; finished.json comes
+last. `--help` shows every key.
 """
 
 import os
+import signal
 import sys
 import time
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 # Before torch loads OpenMP: the processes that read images share the CPU's cores with the network, and threads that
@@ -17,193 +21,264 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
-from accelerate import Accelerator
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets.augment import ycbcr_to_rgb
+from datasets.cache import cache_bytes, open_cache
 from datasets.catalog import Pair, find_pairs, pair_folders, split_validation
+from datasets.faults import remark_lines
+from datasets.records import Records
 from datasets.sample import make_sample_set
-from datasets.views import SalientObjectViews
+from datasets.views import SalientObjectBatches, Views, as_it_is
 from models.detector import check_size
 from models.losses import joint_loss, loss_terms
-from models.sral import build_sral
+from models.sral import SRAL, build_sral
 from models.weights import save_weights
 from training.average import build_average
-from training.checkpoint import NAME as CHECKPOINT
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.logbook import Logbook, versions, write_record
+from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, save_checkpoint
+from training.logbook import Logbook, versions, write_finished, write_record
+from training.order import Order
+from training.parallel import build_accelerator, train_as_one
+from training.pictures import draw_validation, showcase
+from training.rehearsal import Cost, rehearse
+from training.run_folder import claimed
 from training.schedule import build_optimiser, build_schedule
-from training.settings import DataSettings, Settings, dump, parse
+from training.settings import DataSettings, Settings, Start, dump, parse
+from training.step import Ledger, Step
+from training.stopping import Stopping, leave_signals_to_the_main_process
 from training.validation import validate
+
+SETTLE_EVERY = 10
+"""Steps between two looks at the losses: each look waits for the device."""
+
+SHOWN = 6
+"""Validation images in validation.png."""
 
 
 def main() -> None:
     """Run the command; bad input ends it with one line."""
-    settings, resume = parse()
+    start = parse()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        settings.check()
-        train(settings, resume)
+        start.settings.check()
+        stopped_by = train(start)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"stopped: --resume continues {settings.output} after its last whole epoch")
+        sys.exit(f"stopped: --resume continues {start.settings.output} after its last checkpoint")
+    if stopped_by:
+        sys.exit(128 + stopped_by)
 
 
-def train(settings: Settings, resume: bool) -> None:
-    """Train from the settings' beginning, or from where the run in settings.output stopped."""
+def train(start: Start) -> int:
+    """Train from the settings' beginning, or from where the run in settings.output stopped.
+
+    Returns:
+        The number of the signal that stopped it, or 0.
+    """
+    settings, folder = start.settings, Path(start.settings.output)
+
     # A folder that holds a run is only touched to go on with it.
-    folder = Path(settings.output)
-    if not resume and any((folder / name).exists() for name in (CHECKPOINT, "last.safetensors")):
+    held = (folder / "last.safetensors").exists() or bool(checkpoints(folder))
+    if held and not start.resume and not start.dry_run:
         raise ValueError(f"{folder} already holds a run: --resume continues it, another --output starts a new one")
-    resume = resume and (folder / CHECKPOINT).is_file()
+    resume = start.resume and bool(checkpoints(folder))
 
     # Everything that can be wrong with the input comes to light before anything is written or computed.
-    accelerator = build_accelerator(settings)
+    accelerator = build_accelerator(
+        settings.device, settings.precision, settings.compile, settings.sync_batch_norm, settings.threads
+    )
+    device, is_main = accelerator.device, accelerator.is_main_process
+    processes, process = accelerator.num_processes, accelerator.process_index
     check_size(*settings.detector.input_size)
-    training_pairs, validation_pairs = find_data(settings.data)
-    steps_per_epoch = len(training_pairs) // settings.batch_size
-    if steps_per_epoch == 0:
-        raise ValueError(f"{len(training_pairs)} training images are less than one batch of {settings.batch_size}")
+    pairs = find_data(settings.data)
+    training_pairs, validation_pairs = split_validation(pairs, settings.data.validation, settings.data.validation_seed)
+    order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
     network = build_sral(settings.network(), "none" if resume else settings.encoder_weights)  # a checkpoint has its own
 
-    # The loaders. An epoch's order and augmentations depend on the seed and the epoch alone.
-    shared = {"size": settings.detector.input_size, "name": settings.data.dataset}
-    shared |= {"mean": settings.detector.mean, "std": settings.detector.std, "seed": settings.seed}
-    views = SalientObjectViews(training_pairs, augment=settings.data.augmentation, **shared)
-    order = torch.Generator()
-    workers = {"num_workers": settings.data.workers, "pin_memory": accelerator.device.type == "cuda"}
+    # The images. What is done to them in an epoch depends on the seed, the epoch and their places alone.
+    with accelerator.local_main_process_first():  # it builds the cache, the others find it built
+        fine, plain = (
+            open_records(pairs, settings, detail, start.dry_run) for detail in (settings.data.augmentation.detail, 1.0)
+        )
+    if is_main:
+        for line in remark_lines(settings.data.dataset, plain.remarks()):
+            warnings.warn(line, stacklevel=1)
+    samples = SalientObjectBatches(fine, training_pairs, settings.data.augmentation, settings.seed)
+    held_out = SalientObjectBatches(plain, validation_pairs)
+    workers = {"num_workers": settings.data.workers, "persistent_workers": settings.data.workers > 0}
     batches = DataLoader(
-        views, settings.batch_size, sampler=RandomSampler(views, generator=order), drop_last=True,
-        persistent_workers=settings.data.workers > 0, **workers,
+        samples, batch_sampler=order, collate_fn=as_it_is, pin_memory=device.type == "cuda",
+        worker_init_fn=leave_signals_to_the_main_process, **workers,
     )  # fmt: skip
-    validation = DataLoader(SalientObjectViews(validation_pairs, **shared), settings.batch_size, **workers)
+    views = Views(settings.detector.input_size, settings.detector.mean, settings.detector.std, device)
 
     # What is optimised, and how.
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    network = network.to(accelerator.device, memory_format=layout)
+    network = network.to(device, memory_format=layout)
     average = build_average(network, settings.optimiser.ema)
-    encoder = network.detector.encoder
-    optimiser = build_optimiser(network, encoder, settings.optimiser, fused=accelerator.device.type == "cuda")
-    schedule = build_schedule(optimiser, settings.optimiser, settings.epochs, steps_per_epoch)
+    network = train_as_one(network, processes, process, settings.sync_batch_norm)
+    optimiser = build_optimiser(network, network.detector.encoder, settings.optimiser)
+    schedule = build_schedule(optimiser, settings.optimiser, settings.epochs, order.steps)
     prepared, optimiser = accelerator.prepare(network, optimiser)
     kept = average.module if average is not None else network  # what is validated and written
 
-    parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
-    parts["scaler"] = accelerator.scaler
-    progress = {"epochs": 0, "best": None}
-    if resume:
-        progress = load_checkpoint(folder, settings, parts)
+    def losses(made: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        terms = loss_terms(prepared(made["rgb"], made["ycbcr"]), made, network.tfgm)
+        if settings.tfgm.affinity_batch == "sum" and "affinity" in terms:
+            terms["affinity"] = terms["affinity"] * processes  # the processes' gradients are averaged, not summed
+        return terms
 
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
-    write_record(folder, dump(settings), about)
-    logbook = Logbook(folder, progress["epochs"], progress["epochs"] * steps_per_epoch)
-    print(
-        f"{len(training_pairs)} training and {len(validation_pairs)} validation images, {settings.epochs} epochs of "
-        f"{steps_per_epoch} steps, on {accelerator.device} in {settings.precision}"
-        + (f", from epoch {progress['epochs'] + 1}" if resume else "")
-    )
-    if settings.epochs == 0:
-        save_weights(folder / "last.safetensors", kept, about | {"epoch": 0})
-        save_weights(folder / "best.safetensors", kept, about | {"epoch": 0})
+    step = Step(accelerator, network, losses, joint_loss, optimiser, schedule, average, settings.optimiser.clip)
+    prepared.train()
 
-    for epoch in range(progress["epochs"], settings.epochs):
-        started = time.perf_counter()
-        views.set_epoch(epoch)
-        order.manual_seed(settings.seed + epoch)
-        weights = settings.loss.of_epoch(epoch)
-        sums: dict[str, float] = {}
-        prepared.train()
-        bar = tqdm(batches, f"epoch {epoch + 1}/{settings.epochs}", leave=False, mininterval=0.5)
-        for number, batch in enumerate(bar):
-            step = epoch * steps_per_epoch + number
-            batch = {
-                name: value.to(accelerator.device, memory_format=layout, non_blocking=True)
-                for name, value in batch.items()
-                if name != "stem"
-            }
-            outputs = prepared(batch["rgb"], batch["ycbcr"])
-            terms = loss_terms(outputs, batch, network.tfgm)
-            total = joint_loss(terms, weights)
-            values = finite(terms | {"total": total}, step)
+    if start.dry_run:
+        weights = settings.loss.of_epoch(1)
+        cost = rehearse(batches, lambda batch: step(views(batch), weights), device)
+        if is_main:
+            print(describe(settings, network, order, cost, len(pairs), device))
+        return 0
 
-            accelerator.backward(total)
-            if settings.optimiser.clip:
-                accelerator.clip_grad_norm_(network.parameters(), settings.optimiser.clip)
-            optimiser.step()
-            optimiser.zero_grad()
-            if not accelerator.optimizer_step_was_skipped:  # fp16's scaler skips a step that overflowed
-                schedule.step()
-            if average is not None:
-                average.update_parameters(network)
+    with ExitStack() as open_things:
+        if is_main:
+            open_things.enter_context(claimed(folder))
+            clear_unfinished(folder)
+        stopping = open_things.enter_context(Stopping())
 
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
-            if step % 10 == 0:
-                rates = {"lr": optimiser.param_groups[-1]["lr"]}
-                logbook.step(step, values | rates)
-                bar.set_postfix({name: f"{value / (number + 1):.3f}" for name, value in sums.items()})
+        parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+        parts["scaler"] = accelerator.scaler
+        progress = {"epoch": 0, "step": 0, "sums": {}, "epoch_seconds": 0.0, "seconds": 0.0, "best": None}
+        if resume:
+            progress |= load_checkpoint(folder, settings, parts, start.force)
+        done = progress["epoch"] * order.steps + progress["step"]
 
-        # The epoch's end: scores, logs, weights, and last the checkpoint, which says that all of them are there.
-        seconds = time.perf_counter() - started
-        row = {"epoch": epoch + 1} | {name: value / steps_per_epoch for name, value in sums.items()}
-        row |= {"lr": optimiser.param_groups[-1]["lr"], "seconds": seconds}
-        row["images_per_second"] = steps_per_epoch * settings.batch_size / seconds
-        scores = {}
-        if validation_pairs:
-            with accelerator.autocast():
-                scores = validate(kept.detector, validation, accelerator.device)
-        logbook.epoch(row | scores, (epoch + 1) * steps_per_epoch)
-        about |= {"epoch": epoch + 1, "validation": scores}
-        save_weights(folder / "last.safetensors", kept, about)
-        if is_best(scores, progress["best"], settings.best_by):
-            progress["best"] = scores | {"epoch": epoch + 1}
-            save_weights(folder / "best.safetensors", kept, about)
-        progress["epochs"] = epoch + 1
-        save_checkpoint(folder, settings, parts, progress)
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in ({"total": row["total"]} | scores).items())
-        tqdm.write(f"epoch {epoch + 1}/{settings.epochs}: {shown}  {seconds:.0f} s")
+        about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
+        logbook = None
+        if is_main:
+            write_record(folder, dump(settings), about)
+            logbook = Logbook(folder, progress["epoch"], done)
+            print(
+                f"{len(training_pairs)} training and {len(validation_pairs)} validation images, {settings.epochs} "
+                f"epochs of {order.steps} steps, on {processes} × {device.type} in {settings.precision}"
+                + (f", from epoch {progress['epoch'] + 1}, step {progress['step'] + 1}" if resume else "")
+            )
+        if settings.epochs == 0 and is_main:
+            for name in ("last", "best"):
+                save_weights(folder / f"{name}.safetensors", kept, about | {"epoch": 0})
 
-    best = progress["best"] or {}
-    print(f"{folder}/last.safetensors and best.safetensors (epoch {best.get('epoch', 0)}) are ready for getsmaps.py")
+        def save(values: dict) -> None:
+            progress.update(values)
+            if is_main:
+                save_checkpoint(folder, settings, parts, progress, done, settings.checkpoints_kept)
+
+        for epoch in range(progress["epoch"], settings.epochs):
+            started = time.perf_counter() - progress["epoch_seconds"]
+            next_checkpoint = time.monotonic() + 60 * (settings.checkpoint_minutes or float("inf"))
+            samples.set_epoch(epoch)
+            order.start(epoch, progress["step"])
+            weights = settings.loss.of_epoch(epoch)
+            ledger = Ledger(progress["sums"])
+            prepared.train()
+            label = f"epoch {epoch + 1}/{settings.epochs}"
+            bar = tqdm(
+                batches, label, order.steps, initial=progress["step"], leave=False, mininterval=0.5, disable=not is_main
+            )
+            for number, batch in enumerate(bar, progress["step"] + 1):
+                ledger.note(step(views(batch), weights))
+                done += 1
+
+                # Looking at the losses waits for the device, and for the other processes: now and then is enough.
+                alone = processes == 1 and (stopping.signal or time.monotonic() >= next_checkpoint)
+                if done % SETTLE_EVERY and number < order.steps and not alone:
+                    continue
+                values = ledger.settle(accelerator, done)
+                if logbook:
+                    logbook.step(done - 1, values | {"lr": optimiser.param_groups[-1]["lr"]})
+                    bar.set_postfix({name: f"{value / number:.3f}" for name, value in ledger.sums.items()})
+                stop = stopping.agreed(accelerator)
+                if number < order.steps and (stop or time.monotonic() >= next_checkpoint):
+                    seconds = time.perf_counter() - started
+                    save({"epoch": epoch, "step": number, "sums": ledger.sums, "epoch_seconds": seconds})
+                    next_checkpoint = time.monotonic() + 60 * settings.checkpoint_minutes
+                    if stop:
+                        return stopped(bar, stop, f"{label}, step {number}", folder)
+
+            # The epoch's end: scores, logs, weights, and last the checkpoint, which says that all of them are there.
+            seconds = time.perf_counter() - started
+            row = {"epoch": epoch + 1} | {name: value / order.steps for name, value in ledger.sums.items()}
+            row |= {"lr": optimiser.param_groups[-1]["lr"], "seconds": seconds}
+            row["images_per_second"] = order.steps * settings.batch_size / seconds
+            scores = {}
+            if validation_pairs:
+                share = held_out.in_batches(settings.batch_size // processes, process, processes)
+                scores = validate(kept.detector, share, views, accelerator)
+            best = is_best(scores, progress["best"], settings.best_by)
+            about |= {"epoch": epoch + 1, "validation": scores}
+            if is_main:
+                logbook.epoch(row | scores, done)
+                save_weights(folder / "last.safetensors", kept, about)
+                if best:
+                    save_weights(folder / "best.safetensors", kept, about)
+                if validation_pairs:
+                    few = held_out.spread(SHOWN)
+                    columns = showcase(kept, views(few), ycbcr_to_rgb)
+                    draw_validation(folder / "validation.png", columns, few["stem"], f"{label}: {line_of(scores)}")
+            progress["seconds"] += seconds
+            progress["best"] = scores | {"epoch": epoch + 1} if best else progress["best"]
+            save({"epoch": epoch + 1, "step": 0, "sums": {}, "epoch_seconds": 0.0})
+            if is_main:
+                left = progress["seconds"] / (epoch + 1) * (settings.epochs - epoch - 1)
+                tqdm.write(
+                    f"{label}: {line_of({'total': row['total']} | scores)}  {seconds:.0f} s, {duration(left)} left"
+                )
+            stop = stopping.agreed(accelerator)
+            if stop and epoch + 1 < settings.epochs:
+                return stopped(bar, stop, label, folder)
+
+        if is_main:
+            best = progress["best"] or {"epoch": 0}
+            result = {"epochs": settings.epochs, "best": progress["best"]}
+            write_finished(folder, result | {"seconds": progress["seconds"], "seed": settings.seed})
+            print(f"{folder}/last.safetensors and best.safetensors (epoch {best['epoch']}) are ready for getsmaps.py")
+    return 0
 
 
-def build_accelerator(settings: Settings) -> Accelerator:
-    """The device and precision that were asked for, or an error that says why they cannot be had."""
-    has_gpu = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_gpu:
-        raise ValueError("device cuda: torch finds no GPU here; set device to auto or cpu")
-    on_cpu = settings.device == "cpu" or not has_gpu
-    if on_cpu and settings.precision == "fp16":
-        raise ValueError("precision fp16: only on a GPU; set precision to bf16 or fp32")
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    return Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision, cpu=on_cpu)
-
-
-def find_data(settings: DataSettings) -> tuple[list[Pair], list[Pair]]:
-    """Training and validation pairs; the test split is not looked at."""
+def find_data(settings: DataSettings) -> list[Pair]:
+    """The training split's pairs; the test split is not looked at."""
     if settings.dataset == "folders":
-        pairs = pair_folders(settings.images, settings.masks)
-    else:
-        if settings.dataset == "sample":
-            make_sample_set(Path(settings.root))
-        pairs = find_pairs(settings.dataset, settings.root, "train")
-    return split_validation(pairs, settings.validation, settings.validation_seed)
+        return pair_folders(settings.images, settings.masks)
+    if settings.dataset == "sample":
+        make_sample_set(Path(settings.root))
+    return find_pairs(settings.dataset, settings.root, "train")
 
 
-def finite(values: dict[str, torch.Tensor], step: int) -> dict[str, float]:
-    """The loss terms as numbers, in one transfer; a FloatingPointError names those that are not finite."""
-    numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
-    wrong = [name for name, number in numbers.items() if abs(number) == float("inf") or number != number]
-    if wrong:
-        raise FloatingPointError(
-            f"step {step}: loss term {', '.join(wrong)} is not finite; lower optimiser.lr, set optimiser.clip, or use "
-            "precision fp32; the last epoch's weights and checkpoint are intact"
-        )
-    return numbers
+def open_records(pairs: list[Pair], settings: Settings, detail: float, on_demand: bool) -> Records:
+    """The pairs' pixels: from the cache, or decoded on demand, which writes nothing."""
+    size, name = settings.detector.input_size, settings.data.dataset
+    if settings.data.cache is None or on_demand:
+        return Records(pairs, size, detail, name)
+    return open_cache(pairs, size, detail, settings.data.cache, name)
+
+
+def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs: int, device: torch.device) -> str:
+    """What --dry-run says."""
+    height, width = settings.detector.input_size
+    trained, kept = (sum(p.numel() for p in part.parameters()) for part in (network, network.detector))
+    needed = {(d, cache_bytes(pairs, (height, width), d)) for d in (1.0, settings.data.augmentation.detail)}
+    epoch = cost.step_seconds * order.steps
+    lines = [
+        f"network    {settings.detector.encoder}: {trained:,} parameters while it trains, {kept:,} for inference",
+        f"sizes      {settings.batch_size} × {height}×{width} a step, maps and SR target {2 * height}×{2 * width}",
+        f"data       {order.images} training images: {order.steps} steps an epoch, {settings.epochs} epochs",
+        f"cache      {sum(size for _, size in needed) / 1e9:.2f} GB in {settings.data.cache}" if settings.data.cache
+        else f"cache      none: files are decoded in every epoch, {1e3 * cost.load_seconds:.0f} ms a batch a process",
+        f"memory     {cost.memory / 1e9:.2f} GB at the peak, on {device} in {settings.precision}",
+        f"time       {cost.step_seconds:.3f} s a step, {duration(epoch)} an epoch, {duration(epoch * settings.epochs)} "
+        "in all, validation not counted",
+    ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def is_best(scores: dict[str, float], best: dict[str, float] | None, by: str) -> bool:
@@ -211,6 +286,26 @@ def is_best(scores: dict[str, float], best: dict[str, float] | None, by: str) ->
     if not scores or best is None:
         return True
     return scores[by] < best[by] if by == "MAE" else scores[by] > best[by]
+
+
+def stopped(bar: tqdm, number: int, where: str, folder: Path) -> int:
+    """Say that a signal ended the run, and give its number."""
+    if not bar.disable:
+        bar.close()
+        name = signal.Signals(number).name
+        print(f"stopped by {name} after {where}: --resume continues {folder} from there", file=sys.stderr)
+    return number
+
+
+def line_of(values: dict[str, float]) -> str:
+    """Figures on one line."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    whole = round(seconds)
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min" if whole >= 3600 else f"{whole // 60} min {whole % 60:02} s"
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""Geometry and colour augmentations: drawn once for a sample, then applied to every view of it.
+"""Geometry and colour augmentations: drawn once for a sample, applied alike to every view of it.
 
-Pillow does all of it: its `resize(box=…)` crops and antialiases in one operation, and so stays the preprocessing that
-the paper's figures stand on.
+What is drawn are plain numbers, one `Drawn` a sample; they are applied to whole batches, on the device that trains.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageEnhance
-from PIL.Image import Transpose
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-_FLIPS = (Transpose.FLIP_LEFT_RIGHT, Transpose.FLIP_TOP_BOTTOM, Transpose.ROTATE_180)
-_KEEP_SHAPE = (None, *_FLIPS)
-_ALL_EIGHT = (*_KEEP_SHAPE, Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE)
+ZERO_CHROMA = 128 / 255
+"""Cb and Cr of grey in full-range YCbCr."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,19 @@ class Augmentation:
     """What may be done to a training sample. The defaults are the release's geometry, and no colour.
 
     Attributes:
-        symmetries: 'eight' draws one of the square's eight flips and rotations, all alike. 'released' draws as the
-            release does, a flip (both ways with probability 1/2, left-right 1/4, top-bottom 1/4) and then a rotation by
-            0, 90, 180 or 270 degrees, but without cutting corners off; on square views that comes to the same
-            distribution. 'none' leaves the image as it is. Views that are not square are never turned by 90 degrees:
-            they keep to the four symmetries that leave their shape.
+        symmetries: 'eight' draws one of the square's eight flips and rotations, all alike: what the release's flip and
+            rotation come to on square views. 'none' leaves the image as it is. Views that are not square are never
+            turned by 90 degrees: they keep to the four symmetries that leave their shape.
         scale: the (least, greatest) part of the image's area that a random crop keeps, within (0, 1]; the crop has the
             image's aspect and is resized to the full view, so that things grow. None never crops.
         scale_probability: how often a sample is cropped at all, where `scale` is given.
-        brightness: strength b: the image is multiplied by a factor from [1 − b, 1 + b] (PIL's ImageEnhance). 0 is off.
+        brightness: strength b: the image is multiplied by a factor from [1 − b, 1 + b]. 0 is off.
         contrast: strength: as brightness, about the image's mean grey.
         saturation: strength: as brightness, about the image's own grey version.
-        hue: strength in turns of the colour circle, at most 0.5: the hue is shifted by a part from [−h, h]. 0 is off.
+        hue: strength in turns, at most 0.5: the plane of Cb and Cr is turned by a part from [−h, h]. 0 is off.
     """
 
-    symmetries: Literal["none", "eight", "released"] = "eight"
+    symmetries: Literal["none", "eight"] = "eight"
     scale: tuple[float, float] | None = None
     scale_probability: float = 0.5
     brightness: float = 0.0
@@ -44,8 +43,8 @@ class Augmentation:
     hue: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.symmetries not in ("none", "eight", "released"):
-            raise ValueError(f"symmetries must be none, eight or released, not {self.symmetries!r}")
+        if self.symmetries not in ("none", "eight"):
+            raise ValueError(f"symmetries must be none or eight, not {self.symmetries!r}")
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be two parts of the area with 0 < least <= greatest <= 1, not {self.scale}")
         for name in ("scale_probability", "brightness", "contrast", "saturation", "hue"):
@@ -53,24 +52,41 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= greatest:
                 raise ValueError(f"{name} must be within 0 and {greatest}, not {getattr(self, name)}")
 
+    @property
+    def detail(self) -> float:
+        """How many times the view's side an image needs to have, for its smallest crop to be as fine as the view."""
+        return 1.0 if self.scale is None or not self.scale_probability else self.scale[0] ** -0.5
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """One draw of an `Augmentation`, ready to be applied to any view of the sample.
+    """One draw of an `Augmentation`.
 
     Attributes:
-        symmetries: Pillow transpositions, in the order in which they are applied to the resized view.
+        transposed, left_right, top_bottom: the symmetry: rows become columns first, then the view is flipped.
         box: left, upper, right, lower edge of the crop, as parts of the image's width and height.
-        brightness, contrast, saturation: ImageEnhance's factors; 1 leaves the image as it is.
-        hue: shift in turns of the colour circle; 0 leaves it.
+        brightness, contrast, saturation: factors; 1 leaves the image as it is.
+        hue: turn of the chroma plane; 0 leaves it.
     """
 
-    symmetries: tuple[Transpose, ...] = ()
+    transposed: bool = False
+    left_right: bool = False
+    top_bottom: bool = False
     box: tuple[float, float, float, float] | None = None
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float = 0.0
+
+    @property
+    def turned(self) -> bool:
+        """Whether it is any symmetry but the identity."""
+        return self.transposed or self.left_right or self.top_bottom
+
+    @property
+    def recoloured(self) -> bool:
+        """Whether any colour changes."""
+        return (self.brightness, self.contrast, self.saturation, self.hue) != (1.0, 1.0, 1.0, 0.0)
 
 
 UNCHANGED = Drawn()
@@ -82,8 +98,11 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, square: boo
     def about(middle: float, strength: float) -> float:
         return float(generator.uniform(middle - strength, middle + strength)) if strength else middle
 
+    flips = generator.integers(2, size=3).astype(bool) if augmentation.symmetries == "eight" else (False,) * 3
     return Drawn(
-        symmetries=_draw_symmetries(augmentation.symmetries, generator, square),
+        transposed=bool(flips[0]) and square,
+        left_right=bool(flips[1]),
+        top_bottom=bool(flips[2]),
         box=_draw_box(augmentation, generator),
         brightness=about(1.0, augmentation.brightness),
         contrast=about(1.0, augmentation.contrast),
@@ -92,41 +111,71 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, square: boo
     )
 
 
-def apply_colour(drawn: Drawn, image: Image.Image) -> Image.Image:
-    """The RGB image in its drawn colours, at its own size: before any view is made of it, so that all views agree."""
-    if drawn.brightness != 1:
-        image = ImageEnhance.Brightness(image).enhance(drawn.brightness)
-    if drawn.contrast != 1:
-        image = ImageEnhance.Contrast(image).enhance(drawn.contrast)
-    if drawn.saturation != 1:
-        image = ImageEnhance.Color(image).enhance(drawn.saturation)
-    return _shift_hue(image, drawn.hue) if drawn.hue else image
+def crop_and_resize(
+    images: Tensor, drawn: Sequence[Drawn], size: tuple[int, int], uncropped: Tensor | None = None
+) -> Tensor:
+    """B×C×h×w uint8 to B×C×size, each sample's box cut out to the nearest pixel; antialiased bilinear, as Pillow's.
 
-
-def apply_geometry(drawn: Drawn, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A view of the image: the drawn crop, resized with Pillow's antialiased bilinear, flipped and turned.
-
-    `size` is (height, width) of the view. Turning comes last: the views are square then, or are not turned.
+    `uncropped`, B×C×size, is taken for the samples without a box, where there is something better than `images`.
     """
-    height, width = size
-    box = drawn.box and tuple(edge * length for edge, length in zip(drawn.box, image.size * 2, strict=True))
-    view = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    for symmetry in drawn.symmetries:
-        view = view.transpose(symmetry)
-    return view
+    height, width = images.shape[-2:]
+    views = []
+    for index, each in enumerate(drawn):
+        if each.box is None and uncropped is not None:
+            views.append(uncropped[index, None])
+            continue
+        left, upper, right, lower = each.box or (0.0, 0.0, 1.0, 1.0)
+        rows, columns = _pixels(upper, lower, height), _pixels(left, right, width)
+        views.append(_resized(images[index, None, :, rows, columns], size))
+    return torch.cat(views)
 
 
-def _draw_symmetries(which: str, generator: np.random.Generator, square: bool) -> tuple[Transpose, ...]:
-    if which == "none":
-        return ()
-    if which == "eight":
-        of = _ALL_EIGHT if square else _KEEP_SHAPE
-        drawn = (of[generator.integers(len(of))],)
-    else:
-        flip = _FLIPS[generator.choice(3, p=(0.25, 0.25, 0.5))]
-        turns = (None, Transpose.ROTATE_180, Transpose.ROTATE_90, Transpose.ROTATE_270)
-        drawn = (flip, turns[generator.integers(4 if square else 2)])
-    return tuple(symmetry for symmetry in drawn if symmetry is not None)
+def turn(images: Tensor, drawn: Sequence[Drawn]) -> Tensor:
+    """B×C×H×W with each sample's symmetry; H equals W where one is transposed."""
+    turned = torch.empty_like(images)
+    for image, each, place in zip(images, drawn, turned, strict=True):
+        image = image.transpose(-1, -2) if each.transposed else image
+        flips = [side for side, flipped in ((-1, each.left_right), (-2, each.top_bottom)) if flipped]
+        place.copy_(image.flip(flips) if flips else image)
+    return turned
+
+
+class Recolouring:
+    """The drawn colours of a batch, for any of its YCbCr views: brightness, contrast, saturation, hue, in this order.
+
+    In YCbCr the first three are a factor and a shift for each channel, and hue turns the two chroma channels.
+
+    Args:
+        drawn: one a sample.
+        luma_mean: B, the mean of each sample's Y in [0, 1], about which contrast goes.
+    """
+
+    def __init__(self, drawn: Sequence[Drawn], luma_mean: Tensor):
+        factors = torch.tensor([(d.brightness, d.contrast, d.saturation, d.hue * 2 * math.pi) for d in drawn])
+        brightness, contrast, saturation, angle = factors.to(luma_mean.device, non_blocking=True).unbind(1)
+        luma = brightness * contrast
+        chroma = luma * saturation
+        straight, crossed = chroma * angle.cos(), chroma * angle.sin()
+        luma_shift = (1 - contrast) * brightness * luma_mean
+        shifts = [ZERO_CHROMA * (1 - straight + crossed), ZERO_CHROMA * (1 - straight - crossed)]
+        self.factor = torch.stack([luma, straight, straight], dim=1)[..., None, None]
+        self.shift = torch.stack([luma_shift, *shifts], dim=1)[..., None, None]
+        self.crossed = torch.stack([-crossed, crossed], dim=1)[..., None, None] if any(d.hue for d in drawn) else None
+
+    def __call__(self, ycbcr: Tensor) -> Tensor:
+        """B×3×H×W YCbCr in [0, 1], recoloured and cut off to [0, 1]."""
+        coloured = torch.addcmul(self.shift, ycbcr, self.factor)
+        if self.crossed is not None:
+            coloured[:, 1:].addcmul_(ycbcr[:, 1:].flip(1), self.crossed)
+        return coloured.clamp_(0, 1)
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """B×3×H×W full-range (JPEG) YCbCr in [0, 1] to RGB, cut off to [0, 1]."""
+    luma, blue, red = ycbcr.unbind(1)
+    blue, red = blue - ZERO_CHROMA, red - ZERO_CHROMA
+    rgb = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)
+    return torch.stack(rgb, dim=1).clamp_(0, 1)
 
 
 def _draw_box(augmentation: Augmentation, generator: np.random.Generator) -> tuple[float, float, float, float] | None:
@@ -137,7 +186,15 @@ def _draw_box(augmentation: Augmentation, generator: np.random.Generator) -> tup
     return float(left), float(upper), float(left + side), float(upper + side)
 
 
-def _shift_hue(image: Image.Image, turns: float) -> Image.Image:
-    hue, saturation, value = image.convert("HSV").split()
-    hue = Image.fromarray(np.asarray(hue) + np.uint8(round(turns * 256) % 256))
-    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+def _pixels(start: float, end: float, length: int) -> slice:
+    first = min(round(start * length), length - 1)
+    return slice(first, max(round(end * length), first + 1))
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(image.shape[-2:]) == size:
+        return image
+    if image.device.type == "cpu":
+        return F.interpolate(image, size, mode="bilinear", antialias=True)
+    # CUDA antialiases floating-point images only.
+    return F.interpolate(image.float(), size, mode="bilinear", antialias=True).round_().to(torch.uint8)

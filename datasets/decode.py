@@ -46,6 +46,12 @@ def open_mask(path: Path | str) -> Image.Image:
         return mask.point(lambda value: 255 * value) if mask.getextrema()[1] == 1 else mask
 
 
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An image at `size` (height, width) by Pillow's antialiased bilinear: the paper's preprocessing."""
+    height, width = size
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
 @contextmanager
 def _naming(path: Path | str) -> Iterator[None]:
     """Turn whatever goes wrong with a file into a ValueError of one line that names it."""

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.augment import UNCHANGED, apply_geometry
 from datasets.catalog import IMAGE_SUFFIXES, image_files
-from datasets.decode import open_image
+from datasets.decode import open_image, resized
 
 
 def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str, Path]]:
@@ -43,10 +42,10 @@ def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str
 def read_pixels(image: Path | str | Image.Image, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
     """What inference reads of an image, H×W×3 uint8 RGB for size (H, W), and the image's own (height, width).
 
-    The pixels are those that `datasets.views` normalises for training. Raises ValueError naming a broken file.
+    The pixels are those that `datasets.records` keeps for training. Raises ValueError naming a broken file.
     """
     image = image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
-    return np.array(apply_geometry(UNCHANGED, image, size)), (image.height, image.width)
+    return np.array(resized(image, size)), (image.height, image.width)
 
 
 def _images_below(folder: Path, leave_out: Path | None) -> list[Path]:

@@ -1,63 +1,64 @@
-"""From an image file and its mask to the tensors that a network reads and is supervised by."""
+"""From 8-bit records to the tensors that a network reads and is supervised by: in batches, on the training device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.augment import UNCHANGED, Augmentation, apply_colour, apply_geometry, draw
+from datasets.augment import (
+    UNCHANGED,
+    Augmentation,
+    Drawn,
+    Recolouring,
+    crop_and_resize,
+    draw,
+    turn,
+    ycbcr_to_rgb,
+)
 from datasets.catalog import Pair
-from datasets.decode import open_image, open_mask
+from datasets.records import VIEWS, Records, height_and_width
 
 MEAN = (0.3412, 0.3798, 0.3583)
 STD = (0.1148, 0.1042, 0.0990)
 """Per-channel statistics of EORSSD's RGB in [0, 1]; the release normalises all its data sets with them."""
 
 
-class SampleError(ValueError):
-    """What is wrong with one sample, in one line that names its set and stem.
+class BatchError(ValueError):
+    """What is wrong with a batch, in one line that names set and stem.
 
     A DataLoader's worker hands an exception over by building it anew from a whole traceback; its last line is kept.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.strip().splitlines()[-1].rpartition("SampleError: ")[2])
+        super().__init__(message.strip().splitlines()[-1].rpartition("BatchError: ")[2])
 
 
-class SalientObjectViews(Dataset):
-    """Pairs of files as training samples, each image and mask decoded once and all views seeing the same geometry.
+class SalientObjectBatches(Dataset):
+    """Batches of records with what is to be done to each sample; `Views` does it.
 
-    Sample i of epoch e is drawn from (seed, e, i) alone: neither the workers nor an interruption change it.
+    For a DataLoader with a batch sampler and `collate_fn=as_it_is`. What is drawn for sample i in epoch e depends on
+    (seed, e, i) alone: neither workers, nor processes, nor an interruption change it.
+
+    Args:
+        records: the pixels of a set.
+        pairs: those of its pairs that are samples; None takes all.
+        augment: what may be done to a sample; None leaves all as they are.
+        seed: of the augmentations.
     """
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
-        size: int | tuple[int, int] = 224,
+        records: Records,
+        pairs: Sequence[Pair] | None = None,
         augment: Augmentation | None = None,
-        name: str = "ORSSD",
-        mean: Sequence[float] = MEAN,
-        std: Sequence[float] = STD,
         seed: int = 0,
-    ) -> None:
-        """
-        Args:
-            pairs: what `datasets.catalog` found.
-            size: S, or (height, width), of the low-resolution views; SR target and mask have twice that.
-            augment: what may be done to a sample; None leaves all as they are.
-            name: the set's name, for errors.
-            mean, std: the RGB view's normalisation.
-            seed: of the augmentations.
-        """
-        self.pairs = list(pairs)
-        self.size = height_and_width(size)
-        self.augment = augment
-        self.name = name
-        self.mean, self.std = tuple(mean), tuple(std)
-        self.seed = seed
+    ):
+        self.records, self.augment, self.seed = records, augment, seed
+        self.pairs = list(records.pairs if pairs is None else pairs)
+        self._rows = records.places(self.pairs)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers read it too
 
     def set_epoch(self, epoch: int) -> None:
@@ -67,57 +68,91 @@ class SalientObjectViews(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """The views of one pair, float32 tensors C×H×W, with S the size asked for.
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        """One batch: `rgb`, `ycbcr`, `target`, `mask` (B×…, uint8, channels last), `drawn` and `stem`, a list each.
 
-        `rgb` 3×S×S normalised; `ycbcr` 3×S×S and `sr_target` 3×2S×2S, full-range (JPEG) YCbCr in [0, 1]; `mask`
-        1×2S×2S in [0, 1], soft at the borders; `stem`, a string. The facts are in spec/architecture.md, Inputs.
-
-        Raises SampleError, a ValueError, where a file cannot be read or image and mask differ in size.
+        Raises:
+            BatchError: a ValueError that names the pair that cannot be read.
         """
-        pair = self.pairs[index]
         try:
-            image, mask = open_image(pair.image), open_mask(pair.mask)
-            if image.size != mask.size:
-                sizes = [f"{width}×{height}" for width, height in (image.size, mask.size)]
-                raise ValueError(f"the image has {sizes[0]} pixels, its mask {sizes[1]}")
-            return {**self._views(image, mask, index), "stem": pair.stem}
+            batch: dict[str, Any] = self.records.gather([self._rows[index] for index in indices])
         except (OSError, ValueError) as error:
-            raise SampleError(f"{self.name} {pair.stem}: {' '.join(str(error).split())}") from error
-
-    def _views(self, image: Image.Image, mask: Image.Image, index: int) -> dict[str, Tensor]:
-        height, width = self.size
-        drawn = UNCHANGED
+            raise BatchError(" ".join(str(error).split())) from error
         if self.augment:
-            generator = np.random.default_rng((self.seed, int(self._epoch), index))
-            drawn = draw(self.augment, generator, square=height == width)
-        image = apply_colour(drawn, image)
-        ycbcr = image.convert("YCbCr")
-        double = (2 * height, 2 * width)
-        return {
-            "rgb": normalised(apply_geometry(drawn, image, self.size), self.mean, self.std),
-            "ycbcr": to_tensor(apply_geometry(drawn, ycbcr, self.size)),
-            "sr_target": to_tensor(apply_geometry(drawn, ycbcr, double)),
-            "mask": to_tensor(apply_geometry(drawn, mask, double)),
-        }
+            square = self.records.size[0] == self.records.size[1]
+            generators = [np.random.default_rng((self.seed, int(self._epoch), index)) for index in indices]
+            batch["drawn"] = [draw(self.augment, generator, square) for generator in generators]
+        return batch | {"stem": [self.pairs[index].stem for index in indices]}
+
+    def in_batches(self, size: int, process: int = 0, processes: int = 1) -> Iterator[dict[str, Any]]:
+        """One process's share of the samples, in order; the shares of all processes are the set, each sample once."""
+        mine = range(process, len(self), processes)
+        for start in range(0, len(mine), size):
+            yield self.__getitems__(mine[start : start + size])
+
+    def spread(self, count: int) -> dict[str, Any]:
+        """A batch of `count` samples, or of all where there are less, evenly spread over the set."""
+        return self.__getitems__(sorted({index * len(self) // count for index in range(count)}))
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """8-bit pixels as float32 C×H×W in [0, 1]."""
-    pixels = torch.from_numpy(np.array(image))
-    channels_first = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
-    return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+def as_it_is(batch: Any) -> Any:
+    """The collate_fn for a dataset that gives whole batches."""
+    return batch
 
 
-def normalised(image: Image.Image, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
-    """8-bit RGB pixels as float32 3×H×W, less the mean, over the standard deviation."""
-    mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (mean, std))
-    return to_tensor(image).sub_(mean).div_(std)
+class Views:
+    """What the network reads and is supervised by, made of a batch of records.
 
+    Args:
+        size: S, or (height, width), of the low-resolution views; SR target and mask have twice that.
+        mean, std: the RGB view's normalisation.
+        device: where the views are made.
+    """
 
-def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) from one number or two. Raises ValueError unless both are positive."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"the size must be positive, not {size}")
-    return height, width
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+        device: torch.device | str = "cpu",
+    ):
+        height, width = height_and_width(size)
+        self.low, self.high = (height, width), (2 * height, 2 * width)
+        self.device = torch.device(device)
+        self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Float32 views of a batch from `SalientObjectBatches`, on the device, channels last in memory.
+
+        `rgb` B×3×S×S normalised; `ycbcr` B×3×S×S and `sr_target` B×3×2S×2S, full-range (JPEG) YCbCr in [0, 1]; `mask`
+        B×1×2S×2S in [0, 1], soft at the borders. All of a sample see the same geometry and colours.
+        """
+        stored = [self._moved(batch[view]) for view in VIEWS]
+        drawn = batch.get("drawn") or [UNCHANGED] * len(stored[0])
+        rgb, ycbcr, target, mask = self._cropped(*stored, drawn)
+        if any(each.turned for each in drawn):
+            rgb, ycbcr, target, mask = (turn(images, drawn) for images in (rgb, ycbcr, target, mask))
+        rgb, ycbcr, target, mask = rgb / 255, ycbcr / 255, target / 255, mask / 255
+        if any(each.recoloured for each in drawn):
+            recolour = Recolouring(drawn, ycbcr[:, 0].mean((1, 2)))
+            ycbcr, target = recolour(ycbcr), recolour(target)
+        anew = [each.box is not None or each.recoloured for each in drawn]
+        if any(anew):
+            which = torch.tensor(anew).to(self.device, non_blocking=True).view(-1, 1, 1, 1)
+            rgb = torch.where(which, ycbcr_to_rgb(ycbcr), rgb)
+        return {"rgb": (rgb - self.mean) / self.std, "ycbcr": ycbcr, "sr_target": target, "mask": mask}
+
+    def _cropped(
+        self, rgb: Tensor, ycbcr: Tensor, target: Tensor, mask: Tensor, drawn: Sequence[Drawn]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The views at their sizes. A crop's RGB is made of its YCbCr, later on."""
+        if any(each.box for each in drawn):
+            ycbcr = crop_and_resize(target, drawn, self.low, uncropped=ycbcr)
+        elif tuple(target.shape[-2:]) == self.high:
+            return rgb, ycbcr, target, mask
+        return rgb, ycbcr, *(crop_and_resize(images, drawn, self.high) for images in (target, mask))
+
+    def _moved(self, pixels: Tensor) -> Tensor:
+        """B×H×W(×C) to B×C×H×W on the device, nothing copied where it is there already."""
+        pixels = pixels.to(self.device, non_blocking=True)
+        return pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]

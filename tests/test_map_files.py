@@ -8,7 +8,7 @@ from PIL import Image
 
 from compute_results.grey import read_map, read_mask
 from compute_results.pairs import describe, find_masks, match_maps
-from datasets.views import open_mask
+from datasets.decode import open_mask
 
 
 def touch(folder: Path, *names: str) -> Path:

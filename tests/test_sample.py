@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from datasets.catalog import find_pairs
+from datasets.records import Records
 from datasets.sample import make_sample_set
 from datasets.scenery.kinds import KINDS, kind_at, nothing
 from datasets.scenery.scene import Scene, render_scene
-from datasets.views import MEAN, SalientObjectViews
+from datasets.views import MEAN
 
 TRAIN, TEST = 22, 11
 
@@ -50,11 +51,11 @@ def test_masks_are_binary_and_of_their_images_size(sample_root: Path) -> None:
 
 
 def test_statistics_are_near_the_real_ones(sample_root: Path) -> None:
-    views = SalientObjectViews(find_pairs("sample", sample_root, "train"), size=64, mean=(0, 0, 0), std=(1, 1, 1))
-    rgb = np.stack([sample["rgb"].numpy() for sample in views])
-    assert abs(rgb.mean((0, 2, 3)) - MEAN).max() < 0.08
-    assert 0.06 < rgb.std((2, 3)).mean() < 0.13
-    foreground = np.array([sample["mask"].mean().item() for sample in views])
+    records = Records(find_pairs("sample", sample_root, "train"), size=64).gather(range(TRAIN))
+    rgb, mask = records["rgb"].numpy() / 255, records["mask"].numpy() / 255
+    assert abs(rgb.mean((0, 1, 2)) - MEAN).max() < 0.08
+    assert 0.06 < rgb.std((1, 2)).mean() < 0.13
+    foreground = mask.mean((1, 2))
     assert 0.02 < np.median(foreground) < 0.10
     assert foreground.max() < 0.6
     assert (foreground == 0).any()

@@ -1,59 +1,198 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, written whole or not at all."""
+"""Checkpoints: all that a run needs to go on as if it had never stopped, written whole or not at all.
+
+A checkpoint is a safetensors file: tensors, and beside them JSON. Nothing in it can run code or claim more memory than
+the file has bytes, so that a stranger's checkpoint is no danger.
+"""
 
 import json
+import random
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
 
 from training.settings import Settings, differences, plain
-from training.whole_file import whole_file
+from training.whole_file import TEMPORARY, whole_path
 
-NAME = "checkpoint.pt"
+FOLDER = "checkpoints"
+SUFFIX = ".safetensors"
 
 
-def save_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Write RUN/checkpoint.pt.
+def save_checkpoint(
+    run: Path, settings: Settings, parts: dict[str, Any], progress: dict[str, Any], step: int, keep: int
+) -> None:
+    """Write RUN/checkpoints/step_NNNNNNNN.safetensors, then remove all but the newest `keep`.
 
     Args:
-        folder: the run's folder.
+        run: the run's folder.
         settings: recorded, so that a resumed run is the same run.
-        parts: what has a state_dict: network, optimiser, schedule…; None is left out.
-        progress: plain values: the epochs done, the best score.
+        parts: what has a state_dict: network, average, optimiser, schedule, scaler; None is left out.
+        progress: JSON values: where in which epoch, sums of the losses, the best score.
+        step: steps done in all.
+        keep: checkpoints to keep, at least 1.
+
+    Raises:
+        OSError: it cannot be written; the older ones are intact.
     """
-    content = {
-        "settings": json.dumps(plain(settings)),
-        "progress": json.dumps(progress),
+    state = {
+        "settings": plain(settings),
+        "progress": progress,
         "parts": {name: part.state_dict() for name, part in parts.items() if part is not None},
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random": _random_states(),
     }
-    with whole_file(folder / NAME) as file:
-        torch.save(content, file)
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_without_tensors(state, tensors))
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    with whole_path(folder / f"step_{step:08}{SUFFIX}") as path:
+        try:
+            save_file(tensors, path, {"format": "sral checkpoint", "tree": tree})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
+    for old in checkpoints(run)[keep:]:
+        old.unlink()
 
 
-def load_checkpoint(folder: Path, settings: Settings, parts: dict[str, Any]) -> dict[str, Any]:
-    """Put every part and the random states back where RUN/checkpoint.pt left them.
+def checkpoints(run: Path) -> list[Path]:
+    """A run's checkpoints, the newest first."""
+    return sorted((run / FOLDER).glob(f"step_*{SUFFIX}"), reverse=True)
+
+
+def load_checkpoint(run: Path, settings: Settings, parts: dict[str, Any], force: bool = False) -> dict[str, Any]:
+    """Put every part and the random states back where the newest checkpoint left them.
+
+    One that cannot be read is passed over with a warning: from the one before it the run comes to the same weights.
+
+    Args:
+        run: the run's folder; it has a checkpoint.
+        settings: of the run that goes on.
+        parts: as given to `save_checkpoint`.
+        force: take a checkpoint of other settings too, with a warning that says what differs.
 
     Returns:
         The progress that was saved.
 
     Raises:
-        ValueError: the file cannot be read, or it is of a run with other settings: what differs is named.
+        ValueError: none can be read; it is of a run with other settings; or it does not fit the network.
     """
-    path = folder / NAME
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        recorded, progress = json.loads(content["settings"]), json.loads(content["progress"])
-    except Exception as error:  # torch.load has no one error of its own: pickle's, zipfile's, RuntimeError, EOFError…
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
-    changed = differences(settings, recorded)
+    path, state = _newest(run)
+    changed = differences(settings, state["settings"])
+    if changed and not force:
+        raise ValueError(
+            f"{path} is of a run with other settings: {'; '.join(changed)}; --force goes on with them all the same, "
+            "another --output starts a new run"
+        )
     if changed:
-        raise ValueError(f"{path} is of a run with other settings: {'; '.join(changed)}; choose another --output")
-    for name, part in parts.items():
-        if part is not None:
-            part.load_state_dict(content["parts"][name])
-    torch.set_rng_state(content["random"])
-    if content["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    return progress
+        warnings.warn(f"going on with other settings than {path}: {'; '.join(changed)}", stacklevel=2)
+    try:
+        for name, part in parts.items():
+            if part is not None:
+                part.load_state_dict(state["parts"][name])
+                if isinstance(part, Optimizer):
+                    _check_optimiser(part)
+        _set_random_states(state["random"])
+        return state["progress"]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} does not fit this run's network or optimiser: {reason}") from error
+
+
+def clear_unfinished(run: Path) -> None:
+    """Remove what a killed run was in the middle of writing."""
+    for folder in (run, run / FOLDER):
+        for path in folder.glob(TEMPORARY):
+            path.unlink()
+
+
+def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
+    problems = []
+    for path in checkpoints(run):
+        try:
+            state = _read(path)
+        except (OSError, ValueError) as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"{problem}; going on from {path}", stacklevel=3)
+        return path, state
+    raise ValueError("; ".join(problems) or f"{run} has no checkpoint")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        state = _with_tensors(json.loads(metadata["tree"]), tensors)
+        if not {"settings", "progress", "parts", "random"} <= state.keys():
+            raise KeyError("parts")
+        return state
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, in which a tensor is its name in `tensors`, and a dict a list of pairs: keys may be numbers."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        last = value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last) and not value.is_contiguous()
+        value = value.detach()
+        tensors[name] = (value.permute(0, 2, 3, 1) if last else value).contiguous().cpu()
+        return {"tensor": name, "channels_last": last}
+    if isinstance(value, dict):
+        return {"dict": [[key, _without_tensors(each, tensors)] for key, each in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(each, tensors) for each in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`_without_tensors` undone. Layouts too: fused optimisers walk through a weight and its state side by side."""
+    if isinstance(value, list):
+        return [_with_tensors(each, tensors) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        tensor = tensors[value["tensor"]]
+        return tensor.permute(0, 3, 1, 2) if value["channels_last"] else tensor
+    return {key: _with_tensors(each, tensors) for key, each in value["dict"]}
+
+
+def _check_optimiser(optimiser: Optimizer) -> None:
+    """Fused optimisers trust that a weight's state has its shape and layout; a checkpoint may say otherwise."""
+    for weight, state in optimiser.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and name != "step":
+                if value.shape != weight.shape:
+                    raise ValueError(f"{name} is {tuple(value.shape)}, its weight {tuple(weight.shape)}")
+                if value.stride() != weight.stride():
+                    state[name] = torch.empty_like(weight).copy_(value)
+
+
+def _random_states() -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(numbers), gauss],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    keys, *rest = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))

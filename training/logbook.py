@@ -77,6 +77,12 @@ def write_record(folder: Path, config: str, about: dict[str, Any]) -> None:
             file.write(content.encode())
 
 
+def write_finished(folder: Path, result: dict[str, Any]) -> None:
+    """Write finished.json, by which others see that the run has done all its epochs."""
+    with whole_file(folder / "finished.json") as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
+
+
 def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []

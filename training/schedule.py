@@ -9,12 +9,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from training.settings import OptimiserSettings
 
 
-def build_optimiser(network: nn.Module, encoder: nn.Module, settings: OptimiserSettings, fused: bool) -> Optimizer:
-    """SGD with momentum or AdamW over up to four groups: encoder and the rest, decayed and not."""
+def build_optimiser(network: nn.Module, encoder: nn.Module, settings: OptimiserSettings) -> Optimizer:
+    """SGD with momentum or AdamW, fused, over up to four groups: encoder and the rest, decayed and not."""
     groups = parameter_groups(network, encoder, settings)
     if settings.name == "sgd":
-        return SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=fused)
-    return AdamW(groups, lr=settings.lr, fused=fused)
+        return SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
+    return AdamW(groups, lr=settings.lr, fused=True)
 
 
 def parameter_groups(network: nn.Module, encoder: nn.Module, settings: OptimiserSettings) -> list[dict]:

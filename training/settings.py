@@ -31,7 +31,9 @@ class DataSettings:
         masks: the folder of masks, with dataset 'folders'.
         validation: part of the training pairs that is held back for validation, in [0, 1); the test split is not read.
         validation_seed: draws that part; apart from the run's seed, so that runs over seeds share it.
-        workers: processes that read and augment.
+        cache: folder for the decoded and resized images (about 1.1 MB each at 224×224, more with crops), which every
+            run on the set shares; null decodes the files anew in every epoch.
+        workers: processes that read; 0 reads in the training process, which is enough for a CPU with a cache.
         augmentation: what may be done to a training sample.
     """
 
@@ -41,7 +43,8 @@ class DataSettings:
     masks: str | None = None
     validation: NonNegativeFloat = 0.1
     validation_seed: int = 2021
-    workers: NonNegativeInt = 2
+    cache: str | None = "data/cache"
+    workers: NonNegativeInt = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -83,12 +86,19 @@ class Settings:
     Args:
         output: the run's folder.
         epochs: passes over the training part; 0 only writes the network that training would start from.
-        batch_size: images per step, at least 2 (batch norm needs two values); a last, smaller batch is left out.
+        batch_size: images per step, of all processes together and at least 2 (batch norm needs two values); a last,
+            smaller batch is left out.
         seed: of the new layers' weights, the order of the images, the augmentations and dropout.
         device: auto takes a GPU where there is one.
         precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only).
         channels_last: lay tensors out with channels last: faster on CPUs and tensor cores, the same function.
         threads: CPU threads of torch; 0 leaves it to torch.
+        compile: compile the network with torch.compile: a slow start, faster steps.
+        sync_batch_norm: with several processes, take batch norm's statistics over all their images, as one process
+            would; false takes each process's own, with less traffic between them.
+        checkpoint_minutes: a checkpoint within an epoch whenever so many minutes have passed since the last; 0 writes
+            them at the ends of epochs only.
+        checkpoints_kept: how many of the newest checkpoints stay.
         best_by: the validation figure (protocol authors) by which best.safetensors is kept.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
@@ -111,6 +121,10 @@ class Settings:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     threads: NonNegativeInt = 0
+    compile: bool = False
+    sync_batch_norm: bool = True
+    checkpoint_minutes: NonNegativeFloat = 10.0
+    checkpoints_kept: PositiveInt = 2
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
     detector: DetectorConfig = field(default_factory=DetectorConfig)
@@ -143,7 +157,26 @@ class Settings:
 
 
 # What may differ when a run is resumed: where and how it runs, not what it computes.
-FREE_ON_RESUME = ("output", "device", "threads", "data.root", "data.workers")
+FREE_ON_RESUME = (
+    "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "data.root", "data.cache", "data.workers",
+)  # fmt: skip
+
+
+@dataclass
+class Start:
+    """How train.py was asked to start.
+
+    Args:
+        settings: the run.
+        resume: continue the run in its folder; start it where there is nothing yet.
+        force: resume with other settings than it began with.
+        dry_run: say what the run would cost, and write nothing.
+    """
+
+    settings: Settings
+    resume: bool = False
+    force: bool = False
+    dry_run: bool = False
 
 
 class _OneLineParser(ArgumentParser):
@@ -160,18 +193,22 @@ def parser() -> ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="continue the run in output; start it where there is nothing yet"
     )
+    parser.add_argument("--force", action="store_true", help="with --resume: also with other settings than before")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show sizes, memory and time per epoch; train and write nothing"
+    )
     parser.add_class_arguments(Settings)
     return parser
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[Settings, bool]:
-    """Settings, and whether to resume; exits with one line where a key is unknown or a value has the wrong type."""
+def parse(arguments: Sequence[str] | None = None) -> Start:
+    """The settings and how to start; exits with one line where a key is unknown or a value has the wrong type."""
     command_line = parser()
     values = vars(command_line.instantiate(command_line.parse_args(arguments)))
     values.pop("config", None)
-    resume = values.pop("resume")
+    how = {name: values.pop(name) for name in ("resume", "force", "dry_run")}
     # jsonargparse's restricted numbers are classes of their own, which no checkpoint could be read back with.
-    return from_dict(Settings, plain(Settings(**values)), "settings"), resume
+    return Start(from_dict(Settings, plain(Settings(**values)), "settings"), **how)
 
 
 def plain(settings: Settings) -> dict[str, Any]:
