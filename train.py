@@ -112,6 +112,7 @@ def train(start: Start) -> int:
     batches = DataLoader(
         samples, batch_sampler=order, collate_fn=as_it_is, pin_memory=device.type == "cuda",
         worker_init_fn=leave_signals_to_the_main_process, **workers,
+        generator=torch.Generator(),  # by itself it draws from dropout's random numbers whenever it starts
     )  # fmt: skip
     views = Views(settings.detector.input_size, settings.detector.mean, settings.detector.std, device)
 
@@ -203,7 +204,8 @@ def train(start: Start) -> int:
                     save({"epoch": epoch, "step": number, "sums": ledger.sums, "epoch_seconds": seconds})
                     next_checkpoint = time.monotonic() + 60 * settings.checkpoint_minutes
                     if stop:
-                        return stopped(bar, stop, f"{label}, step {number}", folder)
+                        bar.close()
+                        return stopped(stop, f"{label}, step {number}", folder, is_main)
 
             # The epoch's end: scores, logs, weights, and last the checkpoint, which says that all of them are there.
             seconds = time.perf_counter() - started
@@ -235,7 +237,7 @@ def train(start: Start) -> int:
                 )
             stop = stopping.agreed(accelerator)
             if stop and epoch + 1 < settings.epochs:
-                return stopped(bar, stop, label, folder)
+                return stopped(stop, label, folder, is_main)
 
         if is_main:
             best = progress["best"] or {"epoch": 0}
@@ -288,10 +290,9 @@ def is_best(scores: dict[str, float], best: dict[str, float] | None, by: str) ->
     return scores[by] < best[by] if by == "MAE" else scores[by] > best[by]
 
 
-def stopped(bar: tqdm, number: int, where: str, folder: Path) -> int:
+def stopped(number: int, where: str, folder: Path, aloud: bool) -> int:
     """Say that a signal ended the run, and give its number."""
-    if not bar.disable:
-        bar.close()
+    if aloud:
         name = signal.Signals(number).name
         print(f"stopped by {name} after {where}: --resume continues {folder} from there", file=sys.stderr)
     return number

@@ -1,6 +1,7 @@
 """Geometry and colour augmentations: drawn once for a sample, applied alike to every view of it.
 
-What is drawn are plain numbers, one `Drawn` a sample; they are applied to whole batches, on the device that trains.
+What is drawn are plain numbers, one `Drawn` a sample. Its symmetry costs nothing on the way into the batch; the rest is
+done to whole batches, on the device that trains.
 """
 
 import math
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -63,8 +65,8 @@ class Drawn:
     """One draw of an `Augmentation`.
 
     Attributes:
-        transposed, left_right, top_bottom: the symmetry: rows become columns first, then the view is flipped.
-        box: left, upper, right, lower edge of the crop, as parts of the image's width and height.
+        transposed, left_right, top_bottom: the symmetry: rows become columns first, then the image is flipped.
+        box: left, upper, right, lower edge of the crop, as parts of the turned image's width and height.
         brightness, contrast, saturation: factors; 1 leaves the image as it is.
         hue: turn of the chroma plane; 0 leaves it.
     """
@@ -79,17 +81,15 @@ class Drawn:
     hue: float = 0.0
 
     @property
-    def turned(self) -> bool:
-        """Whether it is any symmetry but the identity."""
-        return self.transposed or self.left_right or self.top_bottom
-
-    @property
     def recoloured(self) -> bool:
         """Whether any colour changes."""
         return (self.brightness, self.contrast, self.saturation, self.hue) != (1.0, 1.0, 1.0, 0.0)
 
 
 UNCHANGED = Drawn()
+
+# OpenCV's codes by (left_right, top_bottom).
+_FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
 
 
 def draw(augmentation: Augmentation, generator: np.random.Generator, square: bool = True) -> Drawn:
@@ -111,6 +111,18 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, square: boo
     )
 
 
+def turn(pixels: np.ndarray, drawn: Drawn, into: np.ndarray) -> None:
+    """Copy H×W×C uint8 pixels with the drawn symmetry; H equals W where they are transposed. (NumPy is slow at it.)"""
+    flip = _FLIPS[drawn.left_right, drawn.top_bottom]
+    if not drawn.transposed:
+        np.copyto(into, pixels) if flip is None else cv2.flip(pixels, flip, into)
+    elif drawn.left_right != drawn.top_bottom:
+        clockwise = cv2.ROTATE_90_CLOCKWISE if drawn.left_right else cv2.ROTATE_90_COUNTERCLOCKWISE
+        cv2.rotate(pixels, clockwise, into)
+    else:
+        cv2.transpose(pixels if flip is None else cv2.flip(pixels, flip), into)
+
+
 def crop_and_resize(
     images: Tensor, drawn: Sequence[Drawn], size: tuple[int, int], uncropped: Tensor | None = None
 ) -> Tensor:
@@ -130,16 +142,6 @@ def crop_and_resize(
     return torch.cat(views)
 
 
-def turn(images: Tensor, drawn: Sequence[Drawn]) -> Tensor:
-    """B×C×H×W with each sample's symmetry; H equals W where one is transposed."""
-    turned = torch.empty_like(images)
-    for image, each, place in zip(images, drawn, turned, strict=True):
-        image = image.transpose(-1, -2) if each.transposed else image
-        flips = [side for side, flipped in ((-1, each.left_right), (-2, each.top_bottom)) if flipped]
-        place.copy_(image.flip(flips) if flips else image)
-    return turned
-
-
 class Recolouring:
     """The drawn colours of a batch, for any of its YCbCr views: brightness, contrast, saturation, hue, in this order.
 
@@ -156,18 +158,25 @@ class Recolouring:
         luma = brightness * contrast
         chroma = luma * saturation
         straight, crossed = chroma * angle.cos(), chroma * angle.sin()
-        luma_shift = (1 - contrast) * brightness * luma_mean
-        shifts = [ZERO_CHROMA * (1 - straight + crossed), ZERO_CHROMA * (1 - straight - crossed)]
-        self.factor = torch.stack([luma, straight, straight], dim=1)[..., None, None]
-        self.shift = torch.stack([luma_shift, *shifts], dim=1)[..., None, None]
+        ones = torch.ones_like(luma)
+        shifts = (
+            (1 - contrast) * brightness * luma_mean,
+            ZERO_CHROMA * (1 - straight + crossed),
+            ZERO_CHROMA * (1 - straight - crossed),
+            0 * ones,
+        )
+        self.factor = torch.stack([luma, straight, straight, ones], dim=1)[..., None, None]
+        self.shift = torch.stack(shifts, dim=1)[..., None, None]
         self.crossed = torch.stack([-crossed, crossed], dim=1)[..., None, None] if any(d.hue for d in drawn) else None
 
     def __call__(self, ycbcr: Tensor) -> Tensor:
-        """B×3×H×W YCbCr in [0, 1], recoloured and cut off to [0, 1]."""
-        coloured = torch.addcmul(self.shift, ycbcr, self.factor)
-        if self.crossed is not None:
-            coloured[:, 1:].addcmul_(ycbcr[:, 1:].flip(1), self.crossed)
-        return coloured.clamp_(0, 1)
+        """B×3×H×W YCbCr in [0, 1], recoloured in place and cut off to [0, 1]; a fourth channel, the mask, stays."""
+        channels = ycbcr.shape[1]
+        crossed = None if self.crossed is None else ycbcr[:, 1:3].flip(1) * self.crossed
+        ycbcr.mul_(self.factor[:, :channels]).add_(self.shift[:, :channels])
+        if crossed is not None:
+            ycbcr[:, 1:3] += crossed
+        return ycbcr.clamp_(0, 1)
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+"""What a file's content may be, whatever its name says. Pillow knows more, and would start Ghostscript for some."""
+
 
 def open_image(path: Path | str) -> Image.Image:
     """An image file, wholly decoded, as 8-bit RGB (see the module's text). Raises ValueError naming the file."""
@@ -64,7 +67,7 @@ def _naming(path: Path | str) -> Iterator[None]:
 
 
 def _decode(path: Path | str) -> Image.Image:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if most and pixels > most:  # Pillow only warns of it, until there are twice as many
             raise ValueError(f"its {image.width}×{image.height} pixels are more than the {most} that Pillow deems safe")

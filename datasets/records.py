@@ -6,22 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.augment import UNCHANGED, Drawn, turn
 from datasets.catalog import Pair
 from datasets.decode import resized
 from datasets.faults import Remark, open_pair, remarks
 
-VIEWS = ("rgb", "ycbcr", "target", "mask")
+VIEWS = ("rgb", "ycbcr", "fine")
 
 
 def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
     """What is kept of a pair, for views of `size` (H, W), all uint8.
 
-    `rgb` and `ycbcr` (full-range, JPEG) are H×W×3; `target`, YCbCr, and `mask` have twice that size, times `detail`;
-    `remarks` are `datasets.faults.Remark`'s bits.
+    `rgb` and `ycbcr` (full-range, JPEG) are H×W×3. `fine`, the SR target's three channels and the mask as a fourth, has
+    twice that size, times `detail`. `remarks` are `datasets.faults.Remark`'s bits.
     """
     height, width = size
-    large = (round(2 * height * detail), round(2 * width * detail))
-    shapes = {"rgb": (height, width, 3), "ycbcr": (height, width, 3), "target": (*large, 3), "mask": large}
+    fine = (round(2 * height * detail), round(2 * width * detail), 4)
+    shapes = {"rgb": (height, width, 3), "ycbcr": (height, width, 3), "fine": fine}
     return np.dtype([(name, np.uint8, shapes[name]) for name in VIEWS] + [("remarks", np.uint8)])
 
 
@@ -36,9 +37,9 @@ def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0) -> np.nd
     image, mask = open_pair(pair)
     ycbcr = image.convert("YCbCr")
     record = np.zeros((), record_type(size, detail))
-    large = record.dtype["mask"].shape
     record["rgb"], record["ycbcr"] = resized(image, size), resized(ycbcr, size)
-    record["target"], record["mask"] = resized(ycbcr, large), resized(mask, large)
+    fine = record.dtype["fine"].shape[:2]
+    record["fine"][..., :3], record["fine"][..., 3] = resized(ycbcr, fine), resized(mask, fine)
     record["remarks"] = remarks(mask)
     return record
 
@@ -49,7 +50,7 @@ class Records:
     Args:
         pairs: what `datasets.catalog` found.
         size: S, or (height, width), of the low-resolution views.
-        detail: how much finer than the views the target and mask are kept, for crops (`Augmentation.detail`).
+        detail: how many times finer than without crops the target and mask are kept (`Augmentation.detail`).
         name: the set's name, for errors.
     """
 
@@ -62,14 +63,21 @@ class Records:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def gather(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """The records of a batch: B×…, uint8, one tensor a view, in memory of their own.
+    def gather(self, indices: Sequence[int], drawn: Sequence[Drawn] | None = None) -> dict[str, Tensor]:
+        """The records of a batch: B×…×channels, uint8, one tensor a view, in memory of their own.
+
+        Where something is drawn, each record is turned by its symmetry on its way.
 
         Raises:
             ValueError: a pair cannot be read; set, stem and file are named.
         """
-        records = [self._record(index) for index in indices]
-        return {view: torch.from_numpy(np.stack([record[view] for record in records])) for view in VIEWS}
+        kinds = record_type(self.size, self.detail)
+        batch = {view: np.empty((len(indices), *kinds[view].shape), np.uint8) for view in VIEWS}
+        for place, index in enumerate(indices):
+            record = self._record(index)
+            for view, pixels in batch.items():
+                turn(record[view], drawn[place] if drawn else UNCHANGED, pixels[place])
+        return {view: torch.from_numpy(pixels) for view, pixels in batch.items()}
 
     def places(self, pairs: Sequence[Pair]) -> list[int]:
         """The place of each of `pairs` among these."""

@@ -11,11 +11,9 @@ from torch.utils.data import Dataset
 from datasets.augment import (
     UNCHANGED,
     Augmentation,
-    Drawn,
     Recolouring,
     crop_and_resize,
     draw,
-    turn,
     ycbcr_to_rgb,
 )
 from datasets.catalog import Pair
@@ -69,20 +67,21 @@ class SalientObjectBatches(Dataset):
         return len(self.pairs)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """One batch: `rgb`, `ycbcr`, `target`, `mask` (B×…, uint8, channels last), `drawn` and `stem`, a list each.
+        """One batch: `rgb`, `ycbcr`, `fine` (B×…, uint8, channels last; turned), `drawn` and `stem`, a list each.
 
         Raises:
             BatchError: a ValueError that names the pair that cannot be read.
         """
-        try:
-            batch: dict[str, Any] = self.records.gather([self._rows[index] for index in indices])
-        except (OSError, ValueError) as error:
-            raise BatchError(" ".join(str(error).split())) from error
+        drawn = [UNCHANGED] * len(indices)
         if self.augment:
             square = self.records.size[0] == self.records.size[1]
             generators = [np.random.default_rng((self.seed, int(self._epoch), index)) for index in indices]
-            batch["drawn"] = [draw(self.augment, generator, square) for generator in generators]
-        return batch | {"stem": [self.pairs[index].stem for index in indices]}
+            drawn = [draw(self.augment, generator, square) for generator in generators]
+        try:
+            batch = self.records.gather([self._rows[index] for index in indices], drawn)
+        except (OSError, ValueError) as error:
+            raise BatchError(" ".join(str(error).split())) from error
+        return batch | {"drawn": drawn, "stem": [self.pairs[index].stem for index in indices]}
 
     def in_batches(self, size: int, process: int = 0, processes: int = 1) -> Iterator[dict[str, Any]]:
         """One process's share of the samples, in order; the shares of all processes are the set, each sample once."""
@@ -122,37 +121,29 @@ class Views:
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Float32 views of a batch from `SalientObjectBatches`, on the device, channels last in memory.
+        """Float32 views of a batch from `SalientObjectBatches`, on the device; colours have their channels last in memory.
 
         `rgb` B×3×S×S normalised; `ycbcr` B×3×S×S and `sr_target` B×3×2S×2S, full-range (JPEG) YCbCr in [0, 1]; `mask`
         B×1×2S×2S in [0, 1], soft at the borders. All of a sample see the same geometry and colours.
         """
-        stored = [self._moved(batch[view]) for view in VIEWS]
-        drawn = batch.get("drawn") or [UNCHANGED] * len(stored[0])
-        rgb, ycbcr, target, mask = self._cropped(*stored, drawn)
-        if any(each.turned for each in drawn):
-            rgb, ycbcr, target, mask = (turn(images, drawn) for images in (rgb, ycbcr, target, mask))
-        rgb, ycbcr, target, mask = rgb / 255, ycbcr / 255, target / 255, mask / 255
+        drawn = batch["drawn"]
+        rgb, ycbcr, fine = (self._moved(batch[view]) for view in VIEWS)
+        if any(each.box for each in drawn):
+            ycbcr = crop_and_resize(fine[:, :3], drawn, self.low, uncropped=ycbcr)
+        if any(each.box for each in drawn) or tuple(fine.shape[-2:]) != self.high:
+            fine = crop_and_resize(fine, drawn, self.high)
+        rgb, ycbcr, fine = (pixels.float().div_(255) for pixels in (rgb, ycbcr, fine))
         if any(each.recoloured for each in drawn):
             recolour = Recolouring(drawn, ycbcr[:, 0].mean((1, 2)))
-            ycbcr, target = recolour(ycbcr), recolour(target)
+            ycbcr, fine = recolour(ycbcr), recolour(fine)
         anew = [each.box is not None or each.recoloured for each in drawn]
-        if any(anew):
+        if any(anew):  # made of YCbCr, which has been cropped and recoloured
             which = torch.tensor(anew).to(self.device, non_blocking=True).view(-1, 1, 1, 1)
             rgb = torch.where(which, ycbcr_to_rgb(ycbcr), rgb)
-        return {"rgb": (rgb - self.mean) / self.std, "ycbcr": ycbcr, "sr_target": target, "mask": mask}
-
-    def _cropped(
-        self, rgb: Tensor, ycbcr: Tensor, target: Tensor, mask: Tensor, drawn: Sequence[Drawn]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The views at their sizes. A crop's RGB is made of its YCbCr, later on."""
-        if any(each.box for each in drawn):
-            ycbcr = crop_and_resize(target, drawn, self.low, uncropped=ycbcr)
-        elif tuple(target.shape[-2:]) == self.high:
-            return rgb, ycbcr, target, mask
-        return rgb, ycbcr, *(crop_and_resize(images, drawn, self.high) for images in (target, mask))
+        rgb = rgb.sub_(self.mean).div_(self.std)
+        mask = fine[:, 3:].contiguous()  # the losses read it many times over
+        return {"rgb": rgb, "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
 
     def _moved(self, pixels: Tensor) -> Tensor:
-        """B×H×W(×C) to B×C×H×W on the device, nothing copied where it is there already."""
-        pixels = pixels.to(self.device, non_blocking=True)
-        return pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]
+        """B×H×W×C to B×C×H×W on the device, channels last; nothing is copied where it is there already."""
+        return pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)

@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from models.config import ASRDConfig, DetectorConfig, SRALConfig
@@ -54,3 +56,20 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_weights(path, small_network())
     return path
+
+
+@pytest.fixture(scope="session")
+def training_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven training pairs in ORSSD's layout: a bright square on noise."""
+    root = tmp_path_factory.mktemp("set")
+    rng = np.random.default_rng(0)
+    for folder in ("train-images", "train-labels"):
+        (root / folder).mkdir()
+    for number in range(7):
+        image = rng.integers(0, 120, (60, 80, 3), dtype=np.uint8)
+        mask = np.zeros((60, 80), dtype=np.uint8)
+        mask[10 : 30 + number, 20:50] = 255
+        image[mask > 0] += 120
+        Image.fromarray(image).save(root / "train-images" / f"{number:04}.jpg")
+        Image.fromarray(mask).save(root / "train-labels" / f"{number:04}.png")
+    return root

@@ -1,5 +1,6 @@
 """Draws are distributed as documented, and what is drawn does to a batch what Pillow or NumPy would do by hand."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -29,12 +30,17 @@ def as_image(tensor: Tensor) -> np.ndarray:
     return tensor.permute(1, 2, 0).numpy()
 
 
+def turned(pixels: np.ndarray, drawn: Drawn) -> np.ndarray:
+    into = np.empty_like(pixels)
+    turn(pixels, drawn, into)
+    return into
+
+
 @pytest.mark.parametrize(("square", "versions"), [(True, EIGHT), (False, FOUR)])
 def test_symmetries_are_uniform(square: bool, versions: set[bytes]) -> None:
     generator = np.random.default_rng(0)
     drawn = [draw(Augmentation(), generator, square) for _ in range(4000)]
-    turned = turn(torch.from_numpy(SQUARE).expand(4000, 1, 4, 4), drawn)
-    counts = Counter(view.numpy().tobytes() for view in turned)
+    counts = Counter(turned(SQUARE, each).tobytes() for each in drawn)
     assert set(counts) == versions
     expected = 4000 / len(versions)
     assert all(abs(count - expected) < 5 * expected**0.5 for count in counts.values())
@@ -51,12 +57,15 @@ def test_the_releases_flip_and_rotation_come_to_the_same() -> None:
     assert found == dict.fromkeys(EIGHT, 2)
 
 
-def test_a_batch_is_turned_sample_by_sample() -> None:
-    images = as_batch(photo(40, 40, 1), photo(40, 40, 2), photo(40, 40, 3))
-    turned = turn(images, [UNCHANGED, Drawn(transposed=True, left_right=True), Drawn(top_bottom=True)])
-    by_hand = [as_image(images[0]), np.rot90(as_image(images[1]), -1), as_image(images[2])[::-1]]
-    for image, expected in zip(turned, by_hand, strict=True):
-        assert np.array_equal(as_image(image), expected)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_turned_as_numpy_does(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, channels), dtype=np.uint8)
+    for transposed, left_right, top_bottom in itertools.product((False, True), repeat=3):
+        expected = pixels.swapaxes(0, 1) if transposed else pixels
+        expected = expected[:: -1 if top_bottom else 1, :: -1 if left_right else 1]
+        assert np.array_equal(turned(pixels, Drawn(transposed, left_right, top_bottom)), expected)
+    wide = pixels[:5]
+    assert np.array_equal(turned(wide, Drawn(left_right=True, top_bottom=True)), wide[::-1, ::-1])
 
 
 def test_none_draws_nothing() -> None:

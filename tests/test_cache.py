@@ -123,7 +123,7 @@ def build_and_report(pairs: list[Pair], folder: Path, queue: multiprocessing.Que
     decoded = []
     read_record = datasets.cache.read_record
     datasets.cache.read_record = lambda pair, *a: decoded.append(pair.stem) or read_record(pair, *a)
-    digest = open_cache(pairs, SIZE, 1.0, folder, "set").gather(range(6))["target"].sum().item()
+    digest = open_cache(pairs, SIZE, 1.0, folder, "set").gather(range(6))["fine"].sum().item()
     queue.put((len(decoded), digest))
 
 

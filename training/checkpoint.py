@@ -98,7 +98,7 @@ def load_checkpoint(run: Path, settings: Settings, parts: dict[str, Any], force:
                     _check_optimiser(part)
         _set_random_states(state["random"])
         return state["progress"]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path} does not fit this run's network or optimiser: {reason}") from error
 
@@ -133,7 +133,7 @@ def _read(path: Path) -> dict[str, Any]:
         if not {"settings", "progress", "parts", "random"} <= state.keys():
             raise KeyError("parts")
         return state
-    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
 
 

@@ -112,7 +112,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         return self.act(self.drop(self._normalised(x) if self.training else super().forward(x)))
 
     def _normalised(self, x: Tensor) -> Tensor:
-        values = x.float()
+        values = x.to(self.running_mean.dtype)  # not autocast's
         mean = self._over_processes(values.mean((0, 2, 3)))
         centred = values - mean.view(1, -1, 1, 1)
         variance = self._over_processes(centred.square().mean((0, 2, 3)))

@@ -1,0 +1,137 @@
+"""Where a training step's time goes, part by part of the network, forward and backward.
+
+One timeline without gaps: at each mark it is said what comes next, and the time up to the next mark counts for that. In
+the forward pass modules mark where they are entered and left. In the backward pass each node of autograd's graph marks
+the part whose forward pass made it (the graph is walked from each part's outputs back to its inputs), whatever the
+order in which autograd takes them; what accumulates gradients counts for the node before it. On a GPU the marks are
+events in the stream: what the host is late with counts for what follows.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from benchmarks.complexity import PARTS
+
+BETWEEN, LOSSES = "maps to full size, casts", "losses"
+OWN = ("marks", "")
+"""The making of the marks themselves, which counts for nothing."""
+
+Label = tuple[str, str]
+
+
+class Timeline:
+    """What the device's time is spent on, from mark to mark.
+
+    Args:
+        device: a CPU, whose time is the host's, or a GPU.
+    """
+
+    def __init__(self, device: torch.device):
+        self.on_gpu = device.type == "cuda"
+        self._marks: list[tuple[Label, Any]] = []
+
+    def mark(self, part: str, phase: str = "") -> None:
+        """From here on it is this that takes time."""
+        if self._marks and self._marks[-1][0] == (part, phase):
+            return
+        self._marks.append(((part, phase), self._now()))
+
+    def milliseconds(self) -> dict[Label, float]:
+        """What took how long up to now, by (part, phase); starts anew. A GPU is waited for."""
+        self.mark("end")
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        spent: dict[Label, float] = defaultdict(float)
+        for (label, start), (_, end) in zip(self._marks, self._marks[1:], strict=False):
+            spent[label] += start.elapsed_time(end) if self.on_gpu else (end - start) * 1e3
+        self._marks = []
+        spent.pop(OWN, None)
+        return dict(spent)
+
+    def before(self, function: Callable, part: str) -> Callable:
+        """The function with a mark before it."""
+
+        def marked(*arguments: Any, **named: Any) -> Any:
+            self.mark(part)
+            return function(*arguments, **named)
+
+        return marked
+
+    def _now(self) -> Any:
+        if not self.on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+class PartMarks:
+    """Marks on a timeline where the forward and backward passes enter each of PARTS of a training network.
+
+    Args:
+        network: the training network, not compiled.
+        timeline: where the marks go.
+    """
+
+    def __init__(self, network: nn.Module, timeline: Timeline):
+        self.timeline = timeline
+        self._parts: dict[Node, str] = {}
+        self._hooks = []
+        self._watch(network, BETWEEN, LOSSES)
+        for part, name in PARTS.items():
+            module = network.get_submodule(name)
+            for each in module if isinstance(module, nn.ModuleList) else (module,):
+                self._watch(each, part, BETWEEN)
+
+    def before_backward(self, total: Tensor) -> Tensor:
+        """Let the graph's nodes make their marks in the backward pass that comes next; returns `total`."""
+        self.timeline.mark(*OWN)
+        self._claim(total, LOSSES)
+        for node, part in self._parts.items():
+            if not node.name().endswith("AccumulateGrad"):
+                node.register_prehook(lambda _, part=part: self.timeline.mark(part, "backward"))
+        self._parts = {}
+        self.timeline.mark(LOSSES, "backward")
+        return total
+
+    def remove(self) -> None:
+        """Take the marks off the network."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _watch(self, module: nn.Module, part: str, after: str) -> None:
+        def enter(_: nn.Module, inputs: tuple, named: dict) -> None:
+            self.timeline.mark(*OWN)
+            self._claim((inputs, named), BETWEEN)
+            self.timeline.mark(part, "forward")
+
+        def leave(_: nn.Module, inputs: tuple, outputs: Any) -> None:
+            self.timeline.mark(*OWN)
+            self._claim(outputs, part)
+            self.timeline.mark(after, "forward")
+
+        self._hooks += [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
+
+    def _claim(self, tensors: Any, part: str) -> None:
+        """Give the part all nodes behind these tensors that no part has yet."""
+        stack = [tensor.grad_fn for tensor in _tensors(tensors)]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in self._parts:
+                self._parts[node] = part
+                stack += [behind for behind, _ in node.next_functions]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(each)
