@@ -37,7 +37,7 @@ from models.sral import SRAL, build_sral
 from models.weights import save_weights
 from training.average import build_average
 from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, save_checkpoint
-from training.logbook import Logbook, versions, write_finished, write_record
+from training.logbook import FINISHED, Logbook, versions, write_finished, write_record
 from training.order import Order
 from training.parallel import build_accelerator, train_as_one
 from training.pictures import draw_validation, showcase
@@ -65,6 +65,8 @@ def main() -> None:
         stopped_by = train(start)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    except torch.OutOfMemoryError:
+        sys.exit("error: a step does not fit into the GPU's memory: lower batch_size, or set precision to bf16 or fp16")
     except KeyboardInterrupt:
         sys.exit(f"stopped: --resume continues {start.settings.output} after its last checkpoint")
     if stopped_by:
@@ -92,7 +94,8 @@ def train(start: Start) -> int:
     device, is_main = accelerator.device, accelerator.is_main_process
     processes, process = accelerator.num_processes, accelerator.process_index
     check_size(*settings.detector.input_size)
-    pairs = find_data(settings.data)
+    with accelerator.local_main_process_first():  # it may have to render the sample set
+        pairs = find_data(settings.data)
     training_pairs, validation_pairs = split_validation(pairs, settings.data.validation, settings.data.validation_seed)
     order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
@@ -158,6 +161,7 @@ def train(start: Start) -> int:
         about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
         logbook = None
         if is_main:
+            (folder / FINISHED).unlink(missing_ok=True)
             write_record(folder, dump(settings), about)
             logbook = Logbook(folder, progress["epoch"], done)
             print(

@@ -47,7 +47,7 @@ def run(root, training_pairs, tmp_path_factory) -> Path:
 
 
 def test_run_folder(run):
-    names = {path.name for path in run.iterdir()}
+    names = {path.name for path in run.iterdir()} - {"uncommitted.diff"}
     assert names == {
         ".lock", "best.safetensors", "checkpoints", "config.yaml", "curves.png", "finished.json", "last.safetensors",
         "log.csv", "tensorboard", "validation.png", "versions.json",

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
 from training.whole_file import whole_file
+
+FINISHED = "finished.json"
 
 
 class Logbook:
@@ -54,32 +57,40 @@ class Logbook:
 
 
 def versions() -> dict[str, Any]:
-    """What ran: Python, libraries, machine, and the commit of this checkout where git knows it."""
+    """What runs: Python, libraries, machine, and the commit of this checkout where git knows it."""
     libraries = ("torch", "timm", "accelerate", "numpy", "pillow", "safetensors")
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None  # a copy without git is no fault
     return {
         "python": platform.python_version(),
         **{library: metadata.version(library) for library in libraries},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "commit": commit,
+        "commit": _git("describe", "--always", "--dirty").strip() or None,
     }
 
 
+def _git(*arguments: str) -> str:
+    """What git says of this checkout; nothing where there is no git, or it is a copy without: that is no fault."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def write_record(folder: Path, config: str, about: dict[str, Any]) -> None:
-    """Write config.yaml and versions.json, from which the run can be done again."""
-    for name, content in {"config.yaml": config, "versions.json": json.dumps(about, indent=1) + "\n"}.items():
+    """Write config.yaml and versions.json, to do the run again by; uncommitted.diff where code is not the commit's."""
+    contents = {"config.yaml": config, "versions.json": json.dumps(about, indent=1) + "\n"}
+    changes = _git("diff", "HEAD", "--", "*.py")
+    if changes:
+        contents["uncommitted.diff"] = changes
+    for name, content in contents.items():
         with whole_file(folder / name) as file:
             file.write(content.encode())
 
 
 def write_finished(folder: Path, result: dict[str, Any]) -> None:
     """Write finished.json, by which others see that the run has done all its epochs."""
-    with whole_file(folder / "finished.json") as file:
+    with whole_file(folder / FINISHED) as file:
         file.write((json.dumps(result, indent=1) + "\n").encode())
 
 
@@ -103,6 +114,7 @@ def _draw(rows: list[dict[str, str]]) -> Figure:
         values = [value for _, value in points]
         if min(values) > 0 and max(values) > 50 * min(values):
             axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)

@@ -56,17 +56,23 @@ def train_as_one(network: nn.Module, processes: int, process: int, equal_norms: 
     """
     if processes == 1:
         return network
+    on_gpu = next(network.parameters()).is_cuda
 
     def replaced(module: nn.Module) -> nn.Module:
         if isinstance(module, nn.Dropout):
             return SharedDropout(module.p, processes, process)
-        if isinstance(module, nn.BatchNorm2d) and equal_norms:
+        if isinstance(module, nn.BatchNorm2d) and equal_norms and not on_gpu:
             return SharedBatchNorm(module)
         for name, child in module.named_children():
             setattr(module, name, replaced(child))
         return module
 
-    return replaced(network)
+    network = replaced(network)
+    if equal_norms and on_gpu:
+        from timm.layers import convert_sync_batchnorm  # torch's own would lose the activations of timm's norms
+
+        network = convert_sync_batchnorm(network)
+    return network
 
 
 class SharedDropout(nn.Module):
@@ -93,9 +99,9 @@ class SharedDropout(nn.Module):
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of all processes' images, of which each has as many; on CPUs too.
+    """Batch norm whose statistics are those of all processes' images, of which each has as many; for CPUs.
 
-    (torch's SyncBatchNorm runs on GPUs only.) timm's norms with an activation keep theirs.
+    (torch's SyncBatchNorm runs on GPUs only; there it is what is used.) timm's norms with an activation keep theirs.
 
     Args:
         norm: what it replaces, and whose parameters and buffers it takes.

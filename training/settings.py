@@ -179,14 +179,17 @@ class Start:
     dry_run: bool = False
 
 
-class _OneLineParser(ArgumentParser):
+class OneLineParser(ArgumentParser):
+    """A command line that ends the command with one line where it is wrong, rather than with its usage too."""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        sys.exit(f"error: {' '.join(message.split())} (train.py --help lists every key)")
+        """Exit with what is wrong, and where it says how it should be."""
+        sys.exit(f"error: {' '.join(message.split())} ({self.prog} --help lists every key)")
 
 
 def parser() -> ArgumentParser:
     """The command line of train.py: --config FILE, and --key value for every setting."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="train.py", description="Train SRAL: a configuration becomes a run folder.", allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="a YAML file of settings; later --key value override it")
