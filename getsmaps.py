@@ -2,6 +2,7 @@
 
     python getsmaps.py --weights weights/NAME.safetensors --input PATH --output DIR
     python getsmaps.py --weights weights/NAME.safetensors --dataset ORSSD --root DATA/ORSSD --output DIR
+    torchrun --nproc_per_node 4 getsmaps.py …        # or accelerate launch: the processes share the images
 """
 
 import argparse
@@ -20,6 +21,7 @@ from datasets.images import images_at, read_pixels
 from inference.backends import PRECISIONS, TorchEager
 from inference.maps import grey_map, write_map
 from inference.pipeline import make_maps
+from inference.processes import Processes
 from models.weights import load_detector
 
 USAGE = "getsmaps.py --weights FILE (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
@@ -30,7 +32,8 @@ saliency being resized bilinearly before it becomes grey"""
 RAW = """write sigmoid x 255 as it is; otherwise the release's rule: a map that nowhere exceeds 0.25 loses what is under
 0.25, any other is stretched to 0..255 (values are cut off, not rounded, in both)"""
 EPILOG = """A broken image is reported and skipped; the rest is written, and the exit status is then 1. Maps are written
-whole or not at all. Two images that would write the same map stop it before anything is written."""
+whole or not at all. Two images that would write the same map stop it before anything is written. Launched by torchrun
+or accelerate launch, several processes share the images, a batch after another, each on its own GPU."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -89,10 +92,18 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def report(results: Iterable[tuple[Path, str | None]], count: int) -> int:
+def plan(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
+    """The (image, map) files that are left to do, and how many maps are kept. Raises what `find_jobs` raises."""
+    jobs = find_jobs(options)
+    left = [(image, target) for image, target in jobs if not (options.resume and target.is_file())]
+    return left, len(jobs) - len(left)
+
+
+def report(results: Iterable[tuple[Path, str | None]], count: int, processes: Processes) -> int:
     """Show progress and, as it comes, what is broken; the number of maps written."""
     written = 0
-    with tqdm(results, total=count, unit="image", desc="maps") as bar:
+    whose = f"maps of process 1 of {processes.count}" if processes.count > 1 else "maps"
+    with tqdm(results, total=count, unit="image", desc=whose, disable=not processes.is_main) as bar:
         for _, problem in bar:
             if problem is None:
                 written += 1
@@ -103,27 +114,45 @@ def report(results: Iterable[tuple[Path, str | None]], count: int) -> int:
 
 def main() -> None:
     """Make the maps."""
-    options = parse_arguments()
+    try:
+        processes = Processes()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    with processes.one_voice():
+        options = parse_arguments()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
     def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
         write_map(target, grey_map(saliency, own_size if options.size == "original" else None, options.raw))
 
-    try:
-        jobs = find_jobs(options)
-        network = TorchEager(load_detector(options.weights), options.device, options.precision)
-        left = [(image, target) for image, target in jobs if not (options.resume and target.is_file())]
+    def load() -> TorchEager:
+        return TorchEager(load_detector(options.weights), options.device, options.precision, processes.local)
+
+    def make() -> int:
+        mine = processes.part(left, options.batch_size)
         read = partial(read_pixels, size=network.input_size)
+        try:
+            return report(make_maps(mine, read, network, write, options.batch_size), len(mine), processes)
+        except (OSError, ValueError) as error:
+            processes.tell(f"stops: {error}")
+            raise
+
+    try:
+        left, kept = processes.from_main(partial(plan, options))
+        network = processes.together(load)
         start = time.perf_counter()
-        written = report(make_maps(left, read, network, write, options.batch_size), len(left))
+        written = sum(processes.gathered(processes.together(make)))
         seconds = time.perf_counter() - start
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    kept = f" ({len(jobs) - len(left)} more were there)" if len(left) < len(jobs) else ""
-    speed = f"{seconds:.1f} s, {written / seconds:.1f} images per second"
-    print(f"{written} images to {options.output}{kept}: {speed} on {network.device.type} in {options.precision}")
-    if written < len(left):
-        sys.exit(f"error: {len(left) - written} of {len(left)} images have no map, see above; the others are written")
+        processes.stop(f"error: {error}")
+    if processes.is_main:
+        there = f" ({kept} more were there)" if kept else ""
+        speed = f"{seconds:.1f} s, {written / seconds:.1f} images per second"
+        where = f"{network.device.type} in {options.precision}"
+        crew = f", {processes.count} processes" if processes.count > 1 else ""
+        print(f"{written} images to {options.output}{there}: {speed} on {where}{crew}", flush=True)
+    if missing := len(left) - written:
+        processes.stop(f"error: {missing} of {len(left)} images have no map, see above; the others are written")
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def train(start: Start) -> int:
                 values = ledger.settle(accelerator, done)
                 if logbook:
                     logbook.step(done - 1, values | {"lr": optimiser.param_groups[-1]["lr"]})
-                    bar.set_postfix({name: f"{value / number:.3f}" for name, value in ledger.sums.items()})
+                    bar.set_postfix(loss=f"{ledger.sums['total'] / number:.3f}")
                 stop = stopping.agreed(accelerator)
                 if number < order.steps and (stop or time.monotonic() >= next_checkpoint):
                     seconds = time.perf_counter() - started

@@ -1,5 +1,7 @@
 """What runs the network: 8-bit RGB in, saliency out, on a device and in a precision that are really there."""
 
+import os
+
 import numpy as np
 import torch
 
@@ -15,13 +17,17 @@ class TorchEager:
         detector: in eval mode; it is moved to the device.
         device: 'auto' (a GPU where there is one), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16' or 'fp16'.
+        process: the number of this process on its machine, where several share the work: it takes the GPU of that
+            number.
 
     Raises:
         ValueError: no such device here, or it does not have the precision.
     """
 
-    def __init__(self, detector: Detector, device: str = "auto", precision: str = "fp32"):
-        self.device = find_device(device)
+    def __init__(self, detector: Detector, device: str = "auto", precision: str = "fp32", process: int | None = None):
+        self.device = find_device(device, process)
+        if self.device.index is not None:
+            torch.cuda.set_device(self.device)
         self.dtype = find_precision(precision, self.device)
         self.detector = detector.to(self.device, memory_format=torch.channels_last)
         self.input_size = detector.config.input_size
@@ -53,13 +59,27 @@ class TorchEager:
             raise ValueError(f"a batch of {len(pixels)} does not fit into the GPU's memory: use less") from error
 
 
-def find_device(name: str) -> torch.device:
-    """The device of that name; 'auto' is a GPU where there is one. Raises ValueError where it is not there."""
+def find_device(name: str, process: int | None = None) -> torch.device:
+    """The device of that name; 'auto' is a GPU where there is one. Raises ValueError where it is not there.
+
+    Where several processes share a machine's GPUs, each has the one of its own number. `accelerate launch --cpu` makes
+    'auto' the CPU.
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device {name!r}: choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device cuda: torch {torch.__version__} finds no GPU here; use cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    launched_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    if name == "cpu" or (name == "auto" and launched_for_cpu) or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if process is None:
+        return torch.device("cuda")
+    if process >= torch.cuda.device_count():
+        raise ValueError(
+            f"{process + 1} or more processes share {torch.cuda.device_count()} GPU(s): launch one process a GPU, "
+            "or use the device cpu"
+        )
+    return torch.device("cuda", process)
 
 
 def find_precision(name: str, device: torch.device) -> torch.dtype:

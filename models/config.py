@@ -1,9 +1,15 @@
 """What a network is made of, as plain data: enough to rebuild it, and what its weights file carries."""
 
 import dataclasses
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+WIDTH_LIMIT = 65_536
+"""Channels that a layer may have."""
+SIDE_LIMIT = 4096
+"""Pixels along each side of the input that a network may be made for."""
 
 # The statistics of EORSSD, which the paper uses for all three of its data sets.
 MEAN = (0.3412, 0.3798, 0.3583)
@@ -106,3 +112,39 @@ def _rebuild(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)
     return tuple(value) if isinstance(value, list) else value
+
+
+def check_config(config: DetectorConfig | SRALConfig) -> None:
+    """Raise a ValueError where a configuration, which may be a stranger's, has a value of a wrong type or no sense."""
+    _check(type(config), config, "configuration")
+    _check_detector(config.detector if isinstance(config, SRALConfig) else config)
+
+
+def _check(hint: Any, value: Any, where: str) -> None:
+    """Raise a ValueError where a configuration's value is not of its type, or a number beyond any network's."""
+    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        for name, of in typing.get_type_hints(hint).items():
+            _check(of, getattr(value, name), f"{where}.{name}")
+    elif origin is tuple:
+        if not isinstance(value, tuple) or len(value) != len(kinds):
+            raise ValueError(f"{where} must be {len(kinds)} numbers, not {value!r}")
+        for kind, item in zip(kinds, value, strict=True):
+            _check(kind, item, where)
+    elif origin is Literal:
+        if not any(value == choice and type(value) is type(choice) for choice in kinds):
+            raise ValueError(f"{where} must be one of {', '.join(map(str, kinds))}, not {value!r}")
+    elif type(value) not in ((int, float) if hint is float else (hint,)):
+        raise ValueError(f"{where} must be of the type {hint.__name__}, not {value!r}")
+    elif hint is int and not 1 <= value <= WIDTH_LIMIT:
+        raise ValueError(f"{where} must be at least 1 and no more than any network has, not {value!r}")
+
+
+def _check_detector(config: DetectorConfig) -> None:
+    """Raise a ValueError where a detector's configuration has the types that it must have, but no sense."""
+    if not re.fullmatch(r"\w{1,100}(\.\w{1,100})?", config.encoder, re.ASCII):
+        raise ValueError(f"encoder must be the name of one of timm's own networks, not {config.encoder!r}")
+    if max(config.input_size) > SIDE_LIMIT:
+        raise ValueError(f"input_size must be at most {SIDE_LIMIT} a side, not {config.input_size}")
+    if not all(0 <= value <= 1 for value in config.mean) or not all(1e-6 <= value <= 1 for value in config.std):
+        raise ValueError(f"mean and std must be within [0, 1], std not 0; they are {config.mean} and {config.std}")

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import FeatureListNet
 from torch import Tensor, nn
+
+from models.saved_state import check_safetensors_header, on_one_line, read_saved_state
 
 STEM_CHANNELS = 64
 
@@ -121,6 +124,8 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
             raise ValueError(
                 f"{path} for encoder {name!r}: {key} is {tuple(value.shape)}, expected {tuple(wanted[key].shape)}"
             )
+        if value.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            raise ValueError(f"{path} for encoder {name!r}: {key} is of the type {value.dtype}")
     body.load_state_dict(matched, strict=False)  # all but num_batches_tracked, which eval never reads
 
 
@@ -128,16 +133,22 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # torch.load has no one error of its own: pickle's, zipfile's, RuntimeError, EOFError…
-        raise ValueError(f"encoder weights {path}: not a readable state dict ({type(error).__name__})") from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+        state = _read_safetensors(path) if path.suffix == ".safetensors" else read_saved_state(path)
+    except ValueError as error:
+        raise ValueError(f"encoder weights {path}: not a readable state dict ({error})") from error
     if not isinstance(state, dict):
         raise ValueError(f"encoder weights {path}: holds a {type(state).__name__}, expected a state dict")
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     derived = ("num_batches_tracked", "relative_position_index", "attn_mask")
-    return {key: value for key, value in state.items() if isinstance(value, Tensor) and not key.endswith(derived)}
+    return {key: value for key, value in tensors.items() if not key.endswith(derived)}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        check_safetensors_header(path)
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(on_one_line(error)) from error
 
 
 def _match_names(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -178,8 +189,8 @@ def _match_order(wanted: dict[str, Tensor], state: dict[str, Tensor], what: str)
     for (name, ours), (key, theirs) in zip(wanted.items(), state.items(), strict=False):
         if name.rpartition(".")[2] != key.rpartition(".")[2] or ours.shape != theirs.shape:
             raise ValueError(
-                f"{what}: neither its names nor their order fit: {key} {tuple(theirs.shape)} stands where "
-                f"{name} {tuple(ours.shape)} is expected; another network's file?"
+                f"{what}: neither its names nor their order fit: {on_one_line(key, 100)} {tuple(theirs.shape)} stands "
+                f"where {name} {tuple(ours.shape)} is expected; another network's file?"
             )
         matched[name] = theirs
     return matched

@@ -8,10 +8,10 @@ import re
 import sys
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from models.config import SRALConfig
+from models.saved_state import read_saved_state
 from models.sral import SRAL, build_sral
 from models.weights import fill, save_weights
 
@@ -83,9 +83,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"released checkpoint {path}: no such file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load has no one error of its own: pickle's, zipfile's, RuntimeError, EOFError…
-        raise ValueError(f"{path}: not a plain state dict that torch.load reads ({type(error).__name__})") from error
+        state = read_saved_state(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a plain state dict ({error})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: holds something other than a plain state dict of tensors")
     return state

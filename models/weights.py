@@ -1,22 +1,37 @@
 """Weights files: safetensors that carry their network's configuration, so that a file alone rebuilds its network."""
 
 import dataclasses
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.config import DetectorConfig, SRALConfig, from_dict
+from models.config import DetectorConfig, SRALConfig, check_config, from_dict
 from models.detector import Detector, build_detector
+from models.saved_state import check_safetensors_header, on_one_line
 from models.sral import SRAL, build_sral
 
 DETECTOR_PREFIX = "detector."
+
+# What a file from a stranger may hold.
+METADATA_LIMIT = 1 << 20
+"""Characters of the configuration, and of what the file says about itself."""
+DEPTH_LIMIT = 32
+"""Levels of lists and dicts within each other there."""
+TABLES_LIMIT = 256 << 20
+"""Bytes of a network's tables that no file holds (positions in windows…), beside twice the file's size."""
+FLOATS, WHOLE = ("F16", "BF16", "F32", "F64"), ("I64", "I32", "BOOL")
+"""Types of tensors for parameters and statistics, and for counters and indices."""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_weights(path: Path | str, network: SRAL | Detector, about: Mapping[str, Any] | None = None) -> None:
@@ -54,9 +69,8 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     with _opened(path) as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        metadata = file.metadata() or {}
-    return state, _read_metadata(path, metadata)
+        header = _read_metadata(path, file.metadata() or {})
+        return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118 (not a dict)
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
@@ -80,11 +94,12 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"weights {path}: no such file")
     try:
+        check_safetensors_header(path)
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
         raise ValueError(
-            f"weights {path}: not a safetensors file ({error}); "
+            f"weights {path}: not a safetensors file ({on_one_line(error)}); "
             "the authors' .pth files are converted by `python -m models.released IN.pth OUT.safetensors`"
         ) from error
 
@@ -94,43 +109,85 @@ def _read_metadata(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise ValueError(f"weights {path}: a safetensors file, but not one of ours: its metadata name no network")
     config_class = SRALConfig if metadata["kind"] == "training" else DetectorConfig
     try:
-        config = from_dict(config_class, json.loads(metadata["config"]))
-        about = json.loads(metadata.get("about", "{}"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"weights {path}: its configuration cannot be read ({error})") from error
+        config = from_dict(config_class, _parsed(metadata["config"]))
+        check_config(config)
+        about = _parsed(metadata.get("about", "{}"))
+    except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"weights {path}: its configuration cannot be read ({on_one_line(error)})") from error
     return {"kind": metadata["kind"], "config": config, "about": about}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Named values from JSON that is neither long nor deeply nested."""
+    if len(text) > METADATA_LIMIT:
+        raise ValueError(f"it has {len(text):,} characters, more than {METADATA_LIMIT:,}")
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"expected named values, found {type(found).__name__}")
+    level: list[Any] = [found]
+    for _ in range(DEPTH_LIMIT):
+        inside = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [value for values in inside for value in values]
+    if level:
+        raise ValueError(f"its values are nested more than {DEPTH_LIMIT} deep")
+    return found
 
 
 def load_detector(path: Path | str) -> Detector:
     """Rebuild the inference network of a weights file, in eval mode on the CPU; training branches are never built.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_weights`, or its tensors are not its configuration's.
+        FileNotFoundError, ValueError: as `read_header`, or its tensors are not its configuration's.
     """
-    state, header = read_weights(path)
-    if header["kind"] == "training":
-        config = header["config"].detector
-        state = {k.removeprefix(DETECTOR_PREFIX): v for k, v in state.items() if k.startswith(DETECTOR_PREFIX)}
-    else:
-        config = header["config"]
-    return fill(build_detector(config), state, f"weights {path}").eval()
+    path = Path(path)
+    with _opened(path) as file:
+        header = _read_metadata(path, file.metadata() or {})
+        training = header["kind"] == "training"
+        config = header["config"].detector if training else header["config"]
+        return _rebuilt(file, lambda: build_detector(config), DETECTOR_PREFIX if training else "", path).eval()
 
 
 def load_sral(path: Path | str) -> SRAL:
     """Rebuild the training network of a weights file, in training mode on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_weights`, or the file holds the inference network only.
+        FileNotFoundError, ValueError: as `load_detector`, or the file holds the inference network only.
     """
-    state, header = read_weights(path)
-    if header["kind"] != "training":
-        raise ValueError(f"weights {path}: holds the inference network only; training needs the file of a training run")
-    return fill(build_sral(header["config"]), state, f"weights {path}").train()
+    path = Path(path)
+    with _opened(path) as file:
+        header = _read_metadata(path, file.metadata() or {})
+        if header["kind"] != "training":
+            raise ValueError(
+                f"weights {path}: holds the inference network only; training needs the file of a training run"
+            )
+        return _rebuilt(file, lambda: build_sral(header["config"]), "", path).train()
 
 
-def fill(
-    network: nn.Module, state: Mapping[str, Tensor], where: str, names: Mapping[str, str] | None = None
-) -> nn.Module:
+def _rebuilt(file: Any, build: Callable[[], Network], prefix: str, path: Path) -> Network:
+    """The network that `build` gives, filled with the file's tensors whose names start with `prefix`.
+
+    What the configuration asks for is built without memory first, and compared with the file: it has to hold it all.
+    """
+    where = f"weights {path}"
+    slices = {key: file.get_slice(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118 (not a dict)
+    try:
+        with torch.device("meta"):
+            outline = build()
+    except Exception as error:  # timm has no one error of its own for a network that cannot be built
+        reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{where}: its network cannot be built ({on_one_line(reason)})") from error
+    check_fit(outline, {key.removeprefix(prefix): tuple(of.get_shape()) for key, of in slices.items()}, where)
+    for key, tensor in outline.state_dict().items():
+        dtype = slices[prefix + key].get_dtype()
+        if dtype not in (FLOATS if tensor.is_floating_point() else WHOLE):
+            raise ValueError(f"{where}: {key} is of the type {dtype}")
+    memory, size = sum(t.nbytes for t in itertools.chain(outline.parameters(), outline.buffers())), path.stat().st_size
+    if memory > 2 * size + TABLES_LIMIT:
+        raise ValueError(f"{where}: its network would take {memory:,} bytes, the file has {size:,}")
+    return fill(build(), {key.removeprefix(prefix): file.get_tensor(key) for key in slices}, where)
+
+
+def fill(network: Network, state: Mapping[str, Tensor], where: str, names: Mapping[str, str] | None = None) -> Network:
     """Load a state dict that must hold all of the network's parameters and buffers, and nothing else.
 
     Args:
@@ -140,18 +197,32 @@ def fill(
         names: the name in `state` of each of the network's tensors, where they differ.
 
     Raises:
-        ValueError: naming, as `state` does, what is missing, extra or misshapen.
+        ValueError: as `check_fit`.
     """
-    wanted = {(names or {}).get(key, key): (key, value) for key, value in network.state_dict().items()}
-    problems = [f"missing {name}" for name in wanted if name not in state]
-    problems += [f"extra {name}" for name in state if name not in wanted]
+    check_fit(network, {name: tuple(tensor.shape) for name, tensor in state.items()}, where, names)
+    network.load_state_dict({key: state[(names or {}).get(key, key)] for key in network.state_dict()})
+    return network
+
+
+def check_fit(
+    network: nn.Module, shapes: Mapping[str, tuple[int, ...]], where: str, names: Mapping[str, str] | None = None
+) -> None:
+    """Raise a ValueError where tensors of these names and shapes are not all of a network's, and nothing else.
+
+    Args:
+        network: may be on the `meta` device.
+        shapes: of the tensors that are to fill it.
+        where: what to call them in the error, which names what is missing, extra or misshapen.
+        names: their name for each of the network's tensors, where they differ.
+    """
+    wanted = {(names or {}).get(key, key): tuple(value.shape) for key, value in network.state_dict().items()}
+    problems = [f"missing {name}" for name in wanted if name not in shapes]
+    problems += [f"extra {on_one_line(name, 100)}" for name in shapes if name not in wanted]
     problems += [
-        f"misshapen {name}: {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, (_, value) in wanted.items()
-        if name in state and state[name].shape != value.shape
+        f"misshapen {name}: {shapes[name]}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in shapes and shapes[name] != shape
     ]
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(f"{where}: does not fit the network: {'; '.join(problems[:8])}{more}")
-    network.load_state_dict({key: state[name] for name, (key, _) in wanted.items()})
-    return network

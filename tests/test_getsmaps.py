@@ -7,17 +7,22 @@ import sys
 import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from conftest import ROOT, small_network
 from PIL import Image
 
 from datasets.images import images_at
+from inference.backends import find_device
 from inference.maps import grey_map, stretched, truncated
 from inference.pipeline import make_maps
+from inference.processes import Processes
 from models.weights import save_weights
 
 HEIGHT, WIDTH = 64, 96  # of the small network's input
@@ -302,6 +307,77 @@ def test_a_constant_map_stays_finite(value, level):
 def test_a_map_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         grey_map(np.float32([[0.5, np.nan]]))
+
+
+def test_two_processes_write_what_one_writes(pictures, tmp_path, small_weights, getsmaps):
+    """With broken images in both parts and maps that are there already: each image once, one voice, one total."""
+    for number in range(9):
+        picture(pictures / f"n{number}.png", seed=number)
+    for name in ("a.jpg", "ships/far/d.bmp"):
+        (pictures / name).write_bytes((pictures / name).read_bytes()[:500])
+    ask = ["--input", pictures, "--batch-size", 2, "--device", "cpu", "--resume", "--output"]
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        for name in ("n0.png", "n4.png"):
+            picture(folder / name, 5, 5, mode="L")
+    assert getsmaps(*ask, tmp_path / "one")[0] == 1
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "getsmaps.py"]
+    command = [str(part) for part in (*launcher, "--weights", small_weights, *ask, tmp_path / "two")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"9 images to .*two \(2 more were there\): .* per second on cpu in fp32, 2 processes\n", done.stdout
+    )
+    assert "maps of process 1 of 2" in done.stderr
+    assert "process 2 of 2" not in done.stderr
+    assert done.stderr.count("error: 2 of 11 images have no map") == 1
+    for name in ("a.jpg", "d.bmp"):
+        assert len(re.findall(rf"skipped: .*{name} cannot be read", done.stderr)) == 1
+    assert len(files_below(tmp_path / "one")) == 11
+    assert files_below(tmp_path / "two") == files_below(tmp_path / "one")
+    for name in files_below(tmp_path / "one"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_parts_are_whole_batches_without_duplicates_or_gaps(size, count):
+    processes = Processes()
+    for length in range(40):
+        parts = []
+        for index in range(count):
+            state = SimpleNamespace(num_processes=count, process_index=index)
+            state.split_between_processes = partial(PartialState.split_between_processes, state)
+            vars(processes).update(count=count, _state=state)
+            parts.append(processes.part(range(length), size))
+        assert [item for part in parts for item in part] == list(range(length))
+        assert all(part[0] % size == 0 for part in parts if part)
+        batches = [-(-len(part) // size) for part in parts]
+        assert max(batches) - min(batches) <= 1
+
+
+def test_a_process_alone_needs_no_accelerate(pictures, tmp_path, getsmaps, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)  # importing it is an error now
+    assert getsmaps("--input", pictures, "--output", tmp_path / "maps")[0] == 0
+
+
+def test_processes_that_nobody_launched_are_told(pictures, tmp_path, getsmaps, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    said = one_line(*getsmaps("--input", pictures, "--output", tmp_path / "maps"))
+    assert "MASTER_ADDR" in said
+    assert "unset WORLD_SIZE" in said
+
+
+def test_each_process_has_its_own_gpu(monkeypatch):
+    assert find_device("cpu", 1) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_device("auto") == torch.device("cuda")
+    assert [find_device("auto", process) for process in (0, 1)] == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert (find_device("auto", 0), find_device("cuda", 0)) == (torch.device("cpu"), torch.device("cuda", 0))
+    with pytest.raises(ValueError, match=r"3 or more processes share 2 GPU\(s\)"):
+        find_device("cuda", 2)
 
 
 def test_the_pipeline_keeps_order_and_few_images_at_a_time():
