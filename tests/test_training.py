@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import train
+from models.sral import build_sral
 from models.weights import load_detector, load_sral, read_weights
 from training.average import build_average
+from training.pictures import GAP, TILE, draw_validation, showcase
 from training.schedule import build_optimiser, parameter_groups, rate_factor
 from training.settings import OptimiserSettings, Settings, parse
 
@@ -92,6 +95,44 @@ def test_a_run_is_not_overwritten(run, training_pairs):
 
 def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(training_pairs, tmp_path, capsys):
+    cached = f"--data.cache={tmp_path / 'cache'}"
+    _train(*_options(training_pairs, tmp_path / "run", "--dry-run", cached, "--epochs=30", "--batch_size=2"))
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(lines) == ["network", "sizes", "data", "cache", "memory", "time"]
+    network = load_sral_parameters()
+    assert f"{network[0]:,} parameters while it trains, {network[1]:,} for inference" in lines["network"]
+    assert lines["sizes"] == "2 × 64×64 a step, maps and SR target 128×128"
+    assert lines["data"] == "5 training images: 2 steps an epoch, 30 epochs"
+    assert float(lines["memory"].split()[0]) > 0.05
+    assert float(lines["time"].split()[0]) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def load_sral_parameters() -> tuple[int, int]:
+    """Parameters of the small network, trained and kept."""
+    network = build_sral(parse(SMALL).settings.network())
+    return tuple(sum(p.numel() for p in part.parameters()) for part in (network, network.detector))
+
+
+def test_the_validation_picture_shows_what_the_network_makes(run, tmp_path):
+    network = load_sral(run / "last.safetensors")
+    views = {"rgb": torch.rand(2, 3, 64, 64), "ycbcr": torch.full((2, 3, 64, 64), 0.25)}
+    views |= {"sr_target": torch.full((2, 3, 128, 128), 0.75), "mask": torch.ones(2, 1, 128, 128)}
+    columns = showcase(network, views, lambda ycbcr: ycbcr)
+    assert list(columns) == ["image", "mask", "map", "SR input, bicubic", "SR output", "SR target"]
+    outputs = network.eval()(views["rgb"], views["ycbcr"])
+    assert torch.equal(columns["map"], outputs["logits1"].sigmoid())
+    assert torch.equal(columns["SR output"], outputs["sr_image"])
+    draw_validation(tmp_path / "a.png", columns, ["one", "two"], "title")
+    with Image.open(tmp_path / "a.png") as sheet:
+        tiles = [sheet.crop((left, 40, left + 100, 140)) for left in range(120, sheet.width - 100, TILE + GAP)]
+    assert len(tiles) == 6
+    assert tiles[1].getextrema() == ((255, 255),) * 3
+    assert tiles[3].getextrema() == ((64, 64),) * 3
+    assert tiles[5].getextrema() == ((191, 191),) * 3
 
 
 def test_no_epochs_write_the_start(training_pairs, tmp_path):

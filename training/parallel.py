@@ -32,6 +32,7 @@ def build_accelerator(
         raise ValueError(f"precision bf16: {torch.cuda.get_device_name()} does not have it; use fp16 or fp32")
     if threads:
         torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True  # every batch has the same shape
     # A static graph: parameters that no loss reaches (the SR features without guidance) are no error then.
     distributed = DistributedDataParallelKwargs(
         static_graph=True, gradient_as_bucket_view=True, broadcast_buffers=not equal_norms
