@@ -21,7 +21,8 @@ def launched(root: Path, data: Path, run: Path, processes: int, *more: str) -> s
     """Train by the command, in float64: dropout, crops, EMA, clipping."""
     options = [
         *SMALL, "--batch_size=4", "--epochs=3", "--data.dataset=folders", f"--data.images={data}/train-images",
-        f"--data.masks={data}/train-labels", f"--data.cache={run.parent}/cache", "--data.augmentation.scale=[0.5,1]", f"--output={run}", *more,
+        f"--data.masks={data}/train-labels", f"--data.cache={run.parent}/cache", "--data.augmentation.scale=[0.5,1]",
+        f"--output={run}", *more,
     ]  # fmt: skip
     command = [sys.executable, *(TORCHRUN if processes == 2 else []), "tests/train_in_double.py", *options]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)

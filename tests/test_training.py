@@ -200,6 +200,13 @@ def test_every_configuration_parses(root):
         assert "train.py --config" in file.read_text().partition("\noutput:")[0]
 
 
+@pytest.mark.parametrize("text", ["optimiser: 3", "detector: null", "data: [1]"])
+def test_a_section_that_is_none_is_one_line(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SystemExit, match=f"^error: {text.partition(':')[0]}: expected named values"):
+        parse(["--config", str(tmp_path / "bad.yaml")])
+
+
 def test_help_shows_every_key(root):
     run = subprocess.run([sys.executable, "train.py", "--help"], cwd=root, capture_output=True, text=True, check=True)
     for key in ("--output", "--resume", "--detector.encoder", "--asrd.residual", "--tfgm.affinity", "--loss.saliency",

@@ -7,11 +7,11 @@ differ); files in configs/ say what differs for each recipe.
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from datasets.augment import Augmentation
@@ -207,7 +207,11 @@ def parser() -> ArgumentParser:
 def parse(arguments: Sequence[str] | None = None) -> Start:
     """The settings and how to start; exits with one line where a key is unknown or a value has the wrong type."""
     command_line = parser()
-    values = vars(command_line.instantiate(command_line.parse_args(arguments)))
+    parsed = command_line.parse_args(arguments)
+    for section in fields(Settings):
+        if is_dataclass(section.default_factory) and not isinstance(parsed[section.name], Namespace):
+            command_line.error(f"{section.name}: expected named values, found {parsed[section.name]!r}")
+    values = vars(command_line.instantiate(parsed))
     values.pop("config", None)
     how = {name: values.pop(name) for name in ("resume", "force", "dry_run")}
     # jsonargparse's restricted numbers are classes of their own, which no checkpoint could be read back with.
