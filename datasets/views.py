@@ -121,7 +121,7 @@ class Views:
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Float32 views of a batch from `SalientObjectBatches`, on the device; colours have their channels last in memory.
+        """Float32 views of a batch from `SalientObjectBatches`, on the device; colours lie channels last in memory.
 
         `rgb` B×3×S×S normalised; `ycbcr` B×3×S×S and `sr_target` B×3×2S×2S, full-range (JPEG) YCbCr in [0, 1]; `mask`
         B×1×2S×2S in [0, 1], soft at the borders. All of a sample see the same geometry and colours.
