@@ -180,11 +180,11 @@ class Recolouring:
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """B×3×H×W full-range (JPEG) YCbCr in [0, 1] to RGB, cut off to [0, 1]."""
+    """B×3×H×W full-range (JPEG) YCbCr in [0, 1] to RGB, cut off to [0, 1], channels last in memory."""
     luma, blue, red = ycbcr.unbind(1)
     blue, red = blue - ZERO_CHROMA, red - ZERO_CHROMA
     rgb = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)
-    return torch.stack(rgb, dim=1).clamp_(0, 1)
+    return torch.stack(rgb, dim=-1).clamp_(0, 1).permute(0, 3, 1, 2)
 
 
 def _draw_box(augmentation: Augmentation, generator: np.random.Generator) -> tuple[float, float, float, float] | None:

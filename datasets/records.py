@@ -72,12 +72,12 @@ class Records:
             ValueError: a pair cannot be read; set, stem and file are named.
         """
         kinds = record_type(self.size, self.detail)
-        batch = {view: np.empty((len(indices), *kinds[view].shape), np.uint8) for view in VIEWS}
+        batch = {view: torch.empty((len(indices), *kinds[view].shape), dtype=torch.uint8) for view in VIEWS}
         for place, index in enumerate(indices):
             record = self._record(index)
             for view, pixels in batch.items():
-                turn(record[view], drawn[place] if drawn else UNCHANGED, pixels[place])
-        return {view: torch.from_numpy(pixels) for view, pixels in batch.items()}
+                turn(record[view], drawn[place] if drawn else UNCHANGED, pixels[place].numpy())
+        return batch
 
     def places(self, pairs: Sequence[Pair]) -> list[int]:
         """The place of each of `pairs` among these."""

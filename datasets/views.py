@@ -118,7 +118,7 @@ class Views:
         height, width = height_and_width(size)
         self.low, self.high = (height, width), (2 * height, 2 * width)
         self.device = torch.device(device)
-        self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
+        self.mean, self.std = (torch.tensor(values, device=device).repeat(width) for values in (mean, std))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Float32 views of a batch from `SalientObjectBatches`, on the device; colours lie channels last in memory.
@@ -140,9 +140,13 @@ class Views:
         if any(anew):  # made of YCbCr, which has been cropped and recoloured
             which = torch.tensor(anew).to(self.device, non_blocking=True).view(-1, 1, 1, 1)
             rgb = torch.where(which, ycbcr_to_rgb(ycbcr), rgb)
-        rgb = rgb.sub_(self.mean).div_(self.std)
         mask = fine[:, 3:].contiguous()  # the losses read it many times over
-        return {"rgb": rgb, "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
+        return {"rgb": self._normalised(rgb), "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
+
+    def _normalised(self, rgb: Tensor) -> Tensor:
+        """RGB in [0, 1] less the mean, over the standard deviation; by rows, which is quicker than by three channels."""
+        rows = rgb.permute(0, 2, 3, 1).flatten(2)
+        return rows.sub_(self.mean).div_(self.std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
 
     def _moved(self, pixels: Tensor) -> Tensor:
         """B×H×W×C to B×C×H×W on the device, channels last; nothing is copied where it is there already."""
