@@ -102,7 +102,7 @@ def read_plan(path: Path) -> Plan:
         ValueError: it is not YAML, or not of that layout.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     reader = _Reader(path)
@@ -119,8 +119,8 @@ def read_plan(path: Path) -> Plan:
     return Plan(sets, maps, protocol, None if out is None else reader.path(out, "out"))
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML whose repeated keys are an error, so that a method listed twice is not scored once in silence."""
+class UniqueKeys(yaml.SafeLoader):
+    """YAML whose repeated keys are an error, so that of two entries of one name none is lost in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

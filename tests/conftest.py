@@ -35,6 +35,18 @@ def shared() -> Path:
     return SHARED
 
 
+def picture(width: int = 90, height: int = 70, seed: int = 0) -> Image.Image:
+    """A colourful image of soft blobs."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def binary(width: int = 90, height: int = 70) -> np.ndarray:
+    """An ellipse, 255 on 0."""
+    y, x = np.mgrid[:height, :width]
+    return (((x - 30) ** 2 + 2 * (y - 40) ** 2) < 400).astype(np.uint8) * 255
+
+
 def small_network(encoder: str = "resnet18", input_size: tuple[int, int] = (64, 96)) -> SRAL:
     """A narrow training network in eval mode: random weights, batch norms that have seen data, odd statistics."""
     torch.manual_seed(0)

@@ -5,19 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import binary, picture
 from PIL import Image
 
 from datasets.decode import open_grey, open_image, open_mask
-
-
-def picture(width: int = 90, height: int = 70, seed: int = 0) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def binary(width: int = 90, height: int = 70) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    return (((x - 30) ** 2 + 2 * (y - 40) ** 2) < 400).astype(np.uint8) * 255
 
 
 def test_every_mode_of_image(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import binary, picture
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -17,16 +18,6 @@ from datasets.records import Records
 from datasets.views import MEAN, STD, SalientObjectBatches, Views, as_it_is
 
 STRONG = Augmentation(scale=(0.4, 1.0), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
-
-
-def picture(width: int = 90, height: int = 70, seed: int = 0) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def binary(width: int = 90, height: int = 70) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    return (((x - 30) ** 2 + 2 * (y - 40) ** 2) < 400).astype(np.uint8) * 255
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_loader
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from compute_results.plan import UniqueKeys
 from training.crew import Commands, Crew
 from training.plan import Plan, check, describe
 from training.settings import OneLineParser, flatten
@@ -99,19 +100,8 @@ def _options(name: str, run: dict[str, Any], shared: dict[str, Any]) -> list[str
     return [*file, *(f"--{key}={value}" for key, value in zip(settings, values, strict=True))]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML whose repeated keys are an error, so that of two runs of one name none is dropped in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _parser() -> ArgumentParser:
-    set_loader("yaml_unique", lambda text: yaml.load(text, _UniqueKeys), exceptions=(yaml.YAMLError,))
+    set_loader("yaml_unique", lambda text: yaml.load(text, UniqueKeys), exceptions=(yaml.YAMLError,))
     parser = OneLineParser(
         prog="python -m training.many", usage="python -m training.many [options] [-- --key value ...]",
         description=__doc__, formatter_class=RawDescriptionHelpFormatter, parser_mode="yaml_unique",
