@@ -16,9 +16,9 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
-# Before torch loads OpenMP: the processes that read images share the CPU's cores with the network, and threads that
-# spin at OpenMP's barriers while another waits for its core make a step up to ten times slower.
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# Before torch loads OpenMP: threads that spin for long at its barriers, while another waits for a core that some other
+# process has, make a step up to ten times slower; threads that sleep at once make it a tenth slower on an idle machine.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from torch.utils.data import DataLoader

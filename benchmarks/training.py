@@ -28,7 +28,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 # As train.py does, before torch loads OpenMP.
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
