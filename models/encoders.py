@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import FeatureListNet
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from models.saved_state import check_safetensors_header, on_one_line, read_saved_state
@@ -103,6 +104,11 @@ def _size_options(name: str, input_size: tuple[int, int]) -> dict:
     if name.startswith("swin"):
         return {"dynamic_img_size": True}  # windows padded and masked for any input size
     return {"img_size": input_size}
+
+
+def merge_branches(encoder: Encoder) -> None:
+    """Make one convolution of the branches that an encoder (RepVGG, MobileOne, FastViT…) has for its training only."""
+    reparameterize_model(encoder.body, inplace=True)
 
 
 def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:

@@ -1,0 +1,200 @@
+"""A trained detector's exact inference form: the same maps for the fewest operations.
+
+What `fold` changes, all of it exact but for rounding:
+
+- batch norms are folded into convolutions, and a re-parameterisable encoder's branches into one convolution;
+- a 1×1 convolution over concatenated inputs is the sum of one over each, and commutes with the bilinear upsampling of
+  its input (every pixel's weights sum to one): it runs before it, on the fewer pixels. So in TSDD's blocks and in PPM;
+- a 3×3 convolution to a single channel is a 1×1 convolution to its nine taps, which are then shifted and added:
+  convolutions to one channel leave most of a vector unit idle;
+- the standard deviation of the input goes into the encoder's first convolutions; its mean is subtracted, as their zero
+  padding stands for the mean colour.
+"""
+
+import copy
+import functools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inference.norms import fold_norms, scale_input
+from models.detector import OUTPUT_SCALE, Detector, check_size
+from models.encoders import Encoder, merge_branches
+from models.ppm import PPM
+from models.tsdd import AggregationBlock
+
+
+def fold(detector: Detector) -> "InferenceForm":
+    """The inference form of a detector, which is not changed."""
+    detector = copy.deepcopy(detector).eval().requires_grad_(False)
+    merge_branches(detector.encoder)
+    fold_norms(detector, detector.config.input_size)
+    return InferenceForm(detector).to(memory_format=torch.channels_last)
+
+
+class InferenceForm(nn.Module):
+    """8-bit RGB in, saliency out: what is left of a detector when everything that can be done once is done.
+
+    Attributes:
+        config: the detector's configuration.
+        input_size: height and width that the network was trained for.
+
+    Args:
+        detector: with its norms folded; it is taken apart.
+    """
+
+    def __init__(self, detector: Detector):
+        super().__init__()
+        self.config, self.input_size = detector.config, detector.config.input_size
+        spread = 255 * torch.tensor(self.config.std)
+        self.register_buffer("mean", 255 * torch.tensor(self.config.mean).view(3, 1, 1))
+        self.register_buffer("spread", spread.view(3, 1, 1))
+        self.scaled_inside = scale_input(detector.encoder, self.input_size, 1 / spread)
+        self.encoder = FoldedEncoder(detector.encoder)
+        self.ppm = FoldedPPM(detector.ppm)
+        self.blocks = nn.ModuleList(FoldedBlock(block, i == 0) for i, block in enumerate(detector.tsdd.blocks))
+        self.head = detector.tsdd.head
+        for name, module in list(self.head.named_modules()):
+            if ShiftedTaps.replaces(module):
+                self.head.set_submodule(name, ShiftedTaps(module))
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "InferenceForm":
+        """As nn.Module's, but the image's statistics stay float32 where the weights do not: grey levels ask for it."""
+        kept = {"mean": self.mean, "spread": self.spread}
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Saliency of 8-bit images.
+
+        Args:
+            pixels: B×H×W×3 uint8 RGB, H and W multiples of 32.
+
+        Returns:
+            B×2H×2W float32, [0, 1].
+
+        Raises:
+            ValueError: H or W is no multiple of 32.
+        """
+        return self._logits(pixels.permute(0, 3, 1, 2).float() - self.mean)[:, 0].float().sigmoid()
+
+    def logits(self, rgb: Tensor) -> Tensor:
+        """What `Detector.forward` calls `logits`, from the same input: to compare the two.
+
+        Args:
+            rgb: B×3×H×W, [0, 1] RGB normalised with the configuration's mean and std.
+
+        Returns:
+            B×1×2H×2W.
+        """
+        return self._logits(rgb * self.spread)
+
+    def _logits(self, centred: Tensor) -> Tensor:
+        """B×3×H×W, grey levels from the mean, to logits B×1×2H×2W."""
+        height, width = centred.shape[-2:]
+        if not torch.compiler.is_exporting():
+            check_size(height, width)
+        rgb = centred if self.scaled_inside else centred / self.spread
+        features = self.encoder(rgb.to(self.blocks[0].skip.weight.dtype))
+        x = self.ppm(features[-1])
+        for block, feature in zip(self.blocks, reversed(features), strict=True):
+            x = block(feature, x)
+        return _upsampled(self.head(x), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
+
+
+class FoldedEncoder(nn.Module):
+    """F1…F5 without copies."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.body, self.stem, self.channels_last = encoder.body, encoder.stem, encoder.channels_last
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
+        features = self.body(rgb)
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        return features if self.stem is None else [self.stem(rgb), *features]
+
+
+class FoldedPPM(nn.Module):
+    """PPM whose last convolution runs on the pooled cells, a branch at a time."""
+
+    def __init__(self, ppm: PPM):
+        super().__init__()
+        self.reduce, self.pools, self.branches = ppm.reduce, ppm.pools, ppm.branches
+        fuse, _, self.activation = ppm.fuse
+        parts = fuse.weight.chunk(len(self.pools), dim=1)
+        biases = (fuse.bias, *[None] * (len(parts) - 1))
+        self.fuse = nn.ModuleList(map(_pointwise, parts, biases))
+
+    def forward(self, f5: Tensor) -> Tensor:
+        """B×C5×h×w (F5) to B×channels×h×w (F6)."""
+        x = self.reduce(f5)
+        cells = [fuse(branch(pool(x))) for pool, branch, fuse in zip(self.pools, self.branches, self.fuse, strict=True)]
+        wide = [of if pool.output_size == 1 else _upsampled(of, x.shape[-2:]) for pool, of in zip(self.pools, cells)]
+        return self.activation(functools.reduce(torch.add, wide))
+
+
+class FoldedBlock(nn.Module):
+    """An aggregation block whose convolution runs on the skip feature and on the coarser output apart.
+
+    Args:
+        block: with its norm folded.
+        first: whether it is the coarsest, whose two inputs have one size.
+    """
+
+    def __init__(self, block: AggregationBlock, first: bool):
+        super().__init__()
+        self.first = first
+        width = block.fuse.out_channels
+        self.skip = _pointwise(block.fuse.weight[:, :-width], block.fuse.bias)
+        self.coarser = _pointwise(block.fuse.weight[:, -width:])
+
+    def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
+        """Skip B×skip_channels×h×w and coarser B×width×any to B×width×h×w."""
+        coarser = self.coarser(coarser)
+        if not self.first:
+            coarser = _upsampled(coarser, skip.shape[-2:])
+        return coarser.add_(self.skip(skip)).relu_()
+
+
+class ShiftedTaps(nn.Module):
+    """A 3×3 convolution to one channel, as a 1×1 convolution to its nine taps and their sum."""
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.taps = _pointwise(convolution.weight[0].flatten(1).T[:, :, None, None])
+        self.bias = convolution.bias
+
+    @staticmethod
+    def replaces(module: nn.Module) -> bool:
+        """Whether a module is such a convolution."""
+        if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
+            return False
+        shape = (module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+        return shape == (1, (3, 3), (1, 1), (1, 1), (1, 1), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B×C×h×w to B×1×h×w."""
+        taps = F.pad(self.taps(x), (1, 1, 1, 1)).unflatten(1, (3, 3))
+        height, width = x.shape[-2:]
+        columns = taps[:, :, 0, :, :width] + taps[:, :, 1, :, 1 : width + 1] + taps[:, :, 2, :, 2:]
+        rows = columns[:, 0, :height] + columns[:, 1, 1 : height + 1] + columns[:, 2, 2:]
+        return (rows + self.bias)[:, None]
+
+
+def _pointwise(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+    """The 1×1 convolution of a weight, out_channels × in_channels × 1 × 1."""
+    convolution = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], 1, bias=bias is not None)
+    convolution.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    convolution.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return convolution
+
+
+def _upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
