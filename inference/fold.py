@@ -26,12 +26,18 @@ from models.ppm import PPM
 from models.tsdd import AggregationBlock
 
 
-def fold(detector: Detector) -> "InferenceForm":
-    """The inference form of a detector, which is not changed."""
+def fold(detector: Detector, map_by_axes: bool = False) -> "InferenceForm":
+    """The inference form of a detector, which is not changed.
+
+    Args:
+        detector: of any encoder and head.
+        map_by_axes: upsample the map along one axis at a time, the other in the channels' place. For OpenVINO, which
+            takes a quarter of the light network's time to upsample a single channel; elsewhere it is the slower way.
+    """
     detector = copy.deepcopy(detector).eval().requires_grad_(False)
     merge_branches(detector.encoder)
     fold_norms(detector, detector.config.input_size)
-    return InferenceForm(detector).to(memory_format=torch.channels_last)
+    return InferenceForm(detector, map_by_axes).eval().to(memory_format=torch.channels_last)
 
 
 class InferenceForm(nn.Module):
@@ -43,15 +49,18 @@ class InferenceForm(nn.Module):
 
     Args:
         detector: with its norms folded; it is taken apart.
+        map_by_axes: as `fold` has it.
     """
 
-    def __init__(self, detector: Detector):
+    def __init__(self, detector: Detector, map_by_axes: bool = False):
         super().__init__()
+        self.map_by_axes = map_by_axes
         self.config, self.input_size = detector.config, detector.config.input_size
-        spread = 255 * torch.tensor(self.config.std)
-        self.register_buffer("mean", 255 * torch.tensor(self.config.mean).view(3, 1, 1))
-        self.register_buffer("spread", spread.view(3, 1, 1))
-        self.scaled_inside = scale_input(detector.encoder, self.input_size, 1 / spread)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.config.mean, self.config.std))
+        device = detector.ppm.fuse[0].weight.device
+        self.register_buffer("mean", (255 * mean).to(device))
+        self.register_buffer("spread", (255 * std).to(device))
+        self.scaled_inside = scale_input(detector.encoder, self.input_size, 1 / self.spread)
         self.encoder = FoldedEncoder(detector.encoder)
         self.ppm = FoldedPPM(detector.ppm)
         self.blocks = nn.ModuleList(FoldedBlock(block, i == 0) for i, block in enumerate(detector.tsdd.blocks))
@@ -103,7 +112,8 @@ class InferenceForm(nn.Module):
         x = self.ppm(features[-1])
         for block, feature in zip(self.blocks, reversed(features), strict=True):
             x = block(feature, x)
-        return _upsampled(self.head(x), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
+        upsampled = _upsampled_by_axes if self.map_by_axes else _upsampled
+        return upsampled(self.head(x), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
 
 
 class FoldedEncoder(nn.Module):
@@ -136,7 +146,7 @@ class FoldedPPM(nn.Module):
         """B×C5×h×w (F5) to B×channels×h×w (F6)."""
         x = self.reduce(f5)
         cells = [fuse(branch(pool(x))) for pool, branch, fuse in zip(self.pools, self.branches, self.fuse, strict=True)]
-        wide = [of if pool.output_size == 1 else _upsampled(of, x.shape[-2:]) for pool, of in zip(self.pools, cells)]
+        wide = [_upsampled(of, x.shape[-2:]) if of.shape[-1] > 1 else of for of in cells]  # one cell is everywhere
         return self.activation(functools.reduce(torch.add, wide))
 
 
@@ -198,3 +208,12 @@ def _pointwise(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
 
 def _upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def _upsampled_by_axes(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×1×h×w to B×1×size."""
+    x = x[:, 0]
+    for length in size:
+        across = x.transpose(1, 2)[..., None]
+        x = _upsampled(across, (length, 1))[..., 0].contiguous()
+    return x[:, None]

@@ -23,7 +23,10 @@ class DetectorConfig:
     Args:
         encoder: name of a timm network that gives features at strides 4, 8, 16 and 32 (2 too, where it has them).
         width: channels of PPM (F6) and of the TSDD blocks.
-        head_channels: channels after the transposed and after the plain convolution of a saliency head.
+        head_channels: channels after the first and after the second convolution of a saliency head.
+        head: how a block's features become logits at twice their size: 'transposed', as released; lighter:
+            'subpixel', at the features' own size, each position giving 2×2 logits; 'quarter', at half that size,
+            4×4 logits each; 'separable', depthwise-separable, upsampled bilinearly.
         input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
         mean: mean that the RGB input was normalised with, in [0, 1].
         std: standard deviation that the RGB input was normalised with, in [0, 1].
@@ -32,6 +35,7 @@ class DetectorConfig:
     encoder: str = "resnet50"
     width: int = 256
     head_channels: tuple[int, int] = (128, 64)
+    head: Literal["transposed", "subpixel", "separable", "quarter"] = "transposed"
     input_size: tuple[int, int] = (224, 224)
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD

@@ -68,5 +68,5 @@ def build_detector(config: DetectorConfig, encoder_weights: str = "none") -> Det
     """
     encoder = Encoder(config.encoder, encoder_weights, config.input_size)
     ppm = PPM(encoder.channels[-1], config.width)
-    tsdd = TSDD(encoder.channels, config.width, config.head_channels)
+    tsdd = TSDD(encoder.channels, config.width, config.head_channels, config.head)
     return Detector(encoder, ppm, tsdd, config)

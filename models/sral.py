@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from models.asrd import ASRD
 from models.config import SRALConfig
 from models.detector import Detector, build_detector
+from models.heads import build_head
 from models.tfgm import TFGM
-from models.tsdd import SaliencyHead
 from models.upsampling import bilinear
 
 
@@ -64,9 +64,8 @@ def build_sral(config: SRALConfig, encoder_weights: str = "none") -> SRAL:
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
     """
     detector = build_detector(config.detector, encoder_weights)
-    width = config.detector.width
-    heads = 4 if config.deep_supervision else 0
-    coarse_heads = nn.ModuleList(SaliencyHead(width, config.detector.head_channels) for _ in range(heads))
+    width, head = config.detector.width, (config.detector.head, config.detector.width, config.detector.head_channels)
+    coarse_heads = nn.ModuleList(build_head(*head) for _ in range(4 if config.deep_supervision else 0))
     asrd = ASRD(detector.encoder.channels[1], width, config.asrd) if config.super_resolution else None
     tfgm = TFGM(config.tfgm) if config.guidance else None
     return SRAL(detector, coarse_heads, asrd, tfgm, config)

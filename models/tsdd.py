@@ -5,29 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.heads import build_head
 from models.upsampling import bilinear
-
-
-class SaliencyHead(nn.Module):
-    """The second half of a transposed aggregation block: its features become logits at twice their size.
-
-    The finest block's head belongs to the detector; those of the four coarser ones are attached for training only.
-    """
-
-    def __init__(self, in_channels: int, channels: tuple[int, int] = (128, 64)):
-        super().__init__()
-        first, second = channels
-        self.up = nn.ConvTranspose2d(in_channels, first, 3, stride=2, padding=1, output_padding=1)
-        self.up_norm = nn.BatchNorm2d(first)
-        self.conv = nn.Conv2d(first, second, 3, padding=1)
-        self.conv_norm = nn.BatchNorm2d(second)
-        self.predict = nn.Conv2d(second, 1, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """B×in_channels×h×w to logits B×1×2h×2w."""
-        x = self.up_norm(self.up(x)).relu()
-        x = self.conv_norm(self.conv(x)).relu()
-        return self.predict(x)
 
 
 class AggregationBlock(nn.Module):
@@ -51,14 +30,19 @@ class TSDD(nn.Module):
         feature_channels: channels of F1…F5.
         width: channels of F6 and of every block's output.
         head_channels: channels inside the saliency head.
+        head: which saliency head, a key of `models.heads.HEADS`.
     """
 
     def __init__(
-        self, feature_channels: Sequence[int], width: int = 256, head_channels: tuple[int, int] = (128, 64)
+        self,
+        feature_channels: Sequence[int],
+        width: int = 256,
+        head_channels: tuple[int, int] = (128, 64),
+        head: str = "transposed",
     ):
         super().__init__()
         self.blocks = nn.ModuleList(AggregationBlock(channels, width) for channels in reversed(feature_channels))
-        self.head = SaliencyHead(width, head_channels)
+        self.head = build_head(head, width, head_channels)
 
     def forward(self, features: Sequence[Tensor], context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Decode F1…F5 and F6.
