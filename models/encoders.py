@@ -97,9 +97,14 @@ def _create(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         ) from error
 
 
+def expects_one_size(name: str) -> bool:
+    """Whether a timm network is made for one input size: it may take others, but pads, masks and shifts by them."""
+    return bool(timm.get_pretrained_cfg(name).fixed_input_size)
+
+
 def _size_options(name: str, input_size: tuple[int, int]) -> dict:
     """What timm has to be told so that a network which expects one input size takes ours."""
-    if not timm.get_pretrained_cfg(name).fixed_input_size or name.startswith("mvitv2"):
+    if not expects_one_size(name) or name.startswith("mvitv2"):
         return {}
     if name.startswith("swin"):
         return {"dynamic_img_size": True}  # windows padded and masked for any input size

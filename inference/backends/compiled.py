@@ -1,0 +1,40 @@
+"""torch.compile: inductor's kernels for each shape of batch."""
+
+import numpy as np
+import torch
+
+from inference.backends.eager import TorchEager
+from inference.backends.shapes import FixedShapes, Runner, Shape
+from models.detector import Detector
+
+CPU_OPTIONS = {"freezing": True}
+"""Weights are constants: inductor folds what hangs on them alone and packs them for the CPU's kernels once."""
+GPU_OPTIONS = {"max_autotune": True, "triton.cudagraphs": True}
+
+
+class TorchCompiled(TorchEager):
+    """A detector's exact inference form, compiled by inductor when a shape comes for the first time.
+
+    That takes half a minute and more, and on the CPU a C++ compiler. Arguments, attributes and errors as `TorchEager`.
+    """
+
+    name = "compile"
+    tries_algorithms = True
+
+    def __init__(self, detector: Detector, device: str = "auto", precision: str = "fp32", process: int | None = None):
+        super().__init__(detector, device, precision, process)
+        self.run = FixedShapes(self._compiled)
+
+    def _compiled(self, shape: Shape) -> Runner:
+        options = GPU_OPTIONS if self.device.type == "cuda" else CPU_OPTIONS
+        network = torch.compile(self.network, dynamic=False, options=options)
+
+        def run(pixels: np.ndarray) -> np.ndarray:
+            with torch.no_grad():  # freezing does not know inference mode
+                return network(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
+
+        try:
+            run(np.zeros(shape, np.uint8))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise ValueError(f"backend compile: {' '.join(str(error).split())[:300]}") from error
+        return run

@@ -1,0 +1,76 @@
+"""Where a network runs, in which precision and on how many threads: what is asked for is there, or it is an error."""
+
+import importlib
+import os
+from types import ModuleType
+
+import torch
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What torch computes in. int8 is for exported networks alone."""
+
+
+def find_device(name: str, process: int | None = None) -> torch.device:
+    """The device of that name; 'auto' is a GPU where there is one. Raises ValueError where it is not there.
+
+    Where several processes share a machine's GPUs, each has the one of its own number. `accelerate launch --cpu` makes
+    'auto' the CPU.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {name!r}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device cuda: torch {torch.__version__} finds no GPU here; use cpu or auto")
+    launched_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    if name == "cpu" or (name == "auto" and launched_for_cpu) or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if process is None:
+        return torch.device("cuda")
+    if process >= torch.cuda.device_count():
+        raise ValueError(
+            f"{process + 1} or more processes share {torch.cuda.device_count()} GPU(s): launch one process a GPU, "
+            "or use the device cpu"
+        )
+    return torch.device("cuda", process)
+
+
+def find_precision(name: str, device: torch.device) -> torch.dtype:
+    """The precision of that name. Raises ValueError where torch does not have it on the device."""
+    if name == "int8":
+        raise ValueError(
+            "precision int8 is for exported networks: python -m inference.export --int8 makes one, "
+            "which --weights takes in place of the .safetensors"
+        )
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {name!r}: choose {', '.join(PRECISIONS)}, or int8 with an exported network")
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision fp16 needs a GPU (the device is cpu): use bf16 or fp32")
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(f"precision bf16: {torch.cuda.get_device_name()} does not have it; use fp16 or fp32")
+    return PRECISIONS[name]
+
+
+def use_threads(count: int | None) -> None:
+    """Let this process's networks compute on so many threads; None leaves it at OMP_NUM_THREADS or the cores.
+
+    torch's count is everybody's: the other runtimes are told what torch has.
+
+    Raises:
+        ValueError: less than one.
+    """
+    if count is not None:
+        if count < 1:
+            raise ValueError(f"{count} threads: give at least 1")
+        torch.set_num_threads(count)
+
+
+def thread_count() -> int:
+    """Threads that a network computes on."""
+    return torch.get_num_threads()
+
+
+def optional(package: str, requirements: str) -> ModuleType:
+    """A package that not everybody needs. Raises ValueError that says how to install it where it is not there."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(f"{package} cannot be imported ({error}): pip install -r {requirements}") from error

@@ -1,0 +1,101 @@
+"""A detector's exact inference form as an ONNX graph, which the exported formats and runtimes all start from."""
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from inference.devices import optional
+from inference.exported import INPUT, MAP, SALIENCY
+from inference.fold import fold
+from models.detector import STRIDE, Detector
+
+
+class BothOutputs(nn.Module):
+    """A network's saliency, and the 8-bit map that `inference.maps` makes of it raw."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """B×H×W×3 uint8 RGB to the map, B×2H×2W uint8, and the saliency, B×2H×2W float32."""
+        saliency = self.network(image)
+        return (saliency * 255).floor().to(torch.uint8), saliency
+
+
+class CellMeans(nn.Module):
+    """Adaptive average pooling to bins×bins cells, for an input whose size is not known before.
+
+    ONNX has no such pooling, and what torch writes in its place is right for one size only.
+    """
+
+    def __init__(self, bins: int):
+        super().__init__()
+        self.output_size = bins
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B×C×h×w to B×C×bins×bins."""
+        if self.output_size == 1:
+            return x.mean((2, 3), keepdim=True)
+        return torch.einsum("bchw,ih,jw->bcij", x, *(self._shares(side).to(x.dtype) for side in x.shape[2:]))
+
+    def _shares(self, side: int) -> Tensor:
+        """bins×side: each pixel's part of each cell's mean, along one side."""
+        cell, pixel = torch.arange(self.output_size)[:, None], torch.arange(side)
+        start, end = cell * side // self.output_size, ((cell + 1) * side + self.output_size - 1) // self.output_size
+        return ((pixel >= start) & (pixel < end)) / (end - start)
+
+
+def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
+    """The graph from 8-bit RGB to both outputs, for any batch.
+
+    Args:
+        detector: in eval mode, on the CPU; it is left as it is.
+        any_size: for every multiple of 32, which takes twice as long to write, or for the detector's `input_size`.
+        requirements: the file that installs what is missing.
+
+    Returns:
+        An `onnx.ModelProto`.
+
+    Raises:
+        ValueError: the packages for it are missing, or the network has an operation that ONNX has not.
+    """
+    for package in ("onnx", "onnxscript"):
+        optional(package, requirements)
+    network = BothOutputs(fold(detector)).eval()
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            network.set_submodule(name, CellMeans(module.output_size))
+    try:
+        with _quiet():
+            program = _traced(network, detector.config.input_size, any_size)
+            names = {"input_names": [INPUT], "output_names": [MAP, SALIENCY]}
+            return torch.onnx.export(program, dynamo=True, verbose=False, **names).model_proto
+    except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"encoder {detector.config.encoder} cannot be written as ONNX: {reason}") from error
+
+
+def _traced(network: nn.Module, size: tuple[int, int], any_size: bool) -> ExportedProgram:
+    image = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    free = {0: Dim("batch")}
+    if any_size:
+        free |= {1: STRIDE * Dim("height", max=128), 2: STRIDE * Dim("width", max=128)}
+    return torch.export.export(network, (image,), dynamic_shapes=(free,))
+
+
+class _quiet(warnings.catch_warnings):
+    """Without what torch's exporter says to its own developers."""
+
+    def __enter__(self):
+        super().__enter__()
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *found: object):
+        logging.disable(logging.NOTSET)
+        super().__exit__(*found)
