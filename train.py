@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from datasets.augment import ycbcr_to_rgb
 from datasets.cache import cache_bytes, open_cache
-from datasets.catalog import Pair, find_pairs, pair_folders, split_validation
+from datasets.catalog import Pair, find_pairs, leave_out, pair_folders, split_validation
 from datasets.faults import remark_lines
 from datasets.records import Records
 from datasets.sample import make_sample_set
@@ -95,7 +95,7 @@ def train(start: Start) -> int:
     processes, process = accelerator.num_processes, accelerator.process_index
     check_size(*settings.detector.input_size)
     with accelerator.local_main_process_first():  # it may have to render the sample set
-        pairs = find_data(settings.data)
+        pairs = leave_out(find_data(settings.data), settings.data.exclude)
     training_pairs, validation_pairs = split_validation(pairs, settings.data.validation, settings.data.validation_seed)
     order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)

@@ -151,6 +151,14 @@ def image_files(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
+def leave_out(pairs: Iterable[Pair], stems: Iterable[str]) -> list[Pair]:
+    """The pairs but those of these stems. Raises ValueError for a stem that no pair has."""
+    pairs, stems = list(pairs), list(stems)
+    if missing := sorted(set(stems) - {pair.stem for pair in pairs}):
+        raise ValueError(f"{', '.join(missing)}: no pair of that stem to leave out; stems are file names without suffix")
+    return [pair for pair in pairs if pair.stem not in stems]
+
+
 def split_validation(pairs: Iterable[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Split a training set into (training part, validation part), each sorted by stem.
 

@@ -14,6 +14,7 @@ from datasets.catalog import (
     find_images,
     find_pairs,
     image_files,
+    leave_out,
     pair_folders,
     split_validation,
 )
@@ -203,6 +204,13 @@ def pairs(tmp_path: Path) -> list[Pair]:
         write(tmp_path / "im" / f"{number:02d}.bmp", same.get(number, number))
         write(tmp_path / "gt" / f"{number:02d}.png")
     return pair_folders(tmp_path / "im", tmp_path / "gt")
+
+
+def test_pairs_left_out(pairs: list[Pair]) -> None:
+    assert leave_out(pairs, []) == pairs
+    assert [pair.stem for pair in leave_out(pairs, ["00", "29"])] == [f"{number:02d}" for number in range(1, 29)]
+    with pytest.raises(ValueError, match=r"^30, 31: no pair of that stem to leave out"):
+        leave_out(pairs, ["31", "00", "30"])
 
 
 def test_validation_part_depends_on_the_seed_alone(pairs: list[Pair]) -> None:

@@ -29,6 +29,7 @@ class DataSettings:
         root: the data set's folder.
         images: the folder of images, with dataset 'folders'.
         masks: the folder of masks, with dataset 'folders'.
+        exclude: stems of training pairs that are left out, as those whose image is in a test split too.
         validation: part of the training pairs that is held back for validation, in [0, 1); the test split is not read.
         validation_seed: draws that part; apart from the run's seed, so that runs over seeds share it.
         cache: folder for the decoded and resized images (about 1.1 MB each at 224×224, more with crops), which every
@@ -41,6 +42,7 @@ class DataSettings:
     root: str = "data/ORSSD"
     images: str | None = None
     masks: str | None = None
+    exclude: tuple[str, ...] = ()
     validation: NonNegativeFloat = 0.1
     validation_seed: int = 2021
     cache: str | None = "data/cache"
