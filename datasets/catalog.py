@@ -155,7 +155,7 @@ def leave_out(pairs: Iterable[Pair], stems: Iterable[str]) -> list[Pair]:
     """The pairs but those of these stems. Raises ValueError for a stem that no pair has."""
     pairs, stems = list(pairs), list(stems)
     if missing := sorted(set(stems) - {pair.stem for pair in pairs}):
-        raise ValueError(f"{', '.join(missing)}: no pair of that stem to leave out; stems are file names without suffix")
+        raise ValueError(f"{', '.join(missing)}: no pair of that stem (file name without suffix) to leave out")
     return [pair for pair in pairs if pair.stem not in stems]
 
 

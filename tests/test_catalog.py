@@ -209,7 +209,7 @@ def pairs(tmp_path: Path) -> list[Pair]:
 def test_pairs_left_out(pairs: list[Pair]) -> None:
     assert leave_out(pairs, []) == pairs
     assert [pair.stem for pair in leave_out(pairs, ["00", "29"])] == [f"{number:02d}" for number in range(1, 29)]
-    with pytest.raises(ValueError, match=r"^30, 31: no pair of that stem to leave out"):
+    with pytest.raises(ValueError, match=r"^30, 31: no pair of that stem .* to leave out$"):
         leave_out(pairs, ["31", "00", "30"])
 
 
