@@ -1,4 +1,4 @@
-"""Parameters and multiply–adds of the three networks that share one set of weights, part by part.
+"""Parameters and multiply–adds of the networks that share one set of weights, part by part.
 
     python benchmarks/complexity.py [--encoder resnet50 | --weights FILE] [--size 224] [--json FILE]
 
@@ -6,6 +6,8 @@ Two counters side by side: torch's own, which is right, and thop, which publishe
 convolutions, linear layers and attention multiply. thop looks at modules alone: it adds batch norms, PReLUs and
 pooling, takes a transposed convolution of stride 2 for four times what it is, and does not see attention's two
 products nor anything else that is a function. Neither counts our interpolations.
+
+`folded` is the exact inference form that every backend runs (`inference/fold.py`).
 """
 
 import argparse
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from compute_results.atomic import write_whole
+from inference.fold import fold
 from models.config import DetectorConfig, SRALConfig
 from models.detector import check_size
 from models.sral import build_sral
@@ -38,10 +41,14 @@ PARTS = {
 }
 """What the training network is made of, and where; all of it lies in one of these."""
 
+FORM = {"encoder": "encoder", "PPM": "ppm", "TSDD blocks": "blocks", "finest head": "head"}
+"""Where the inference form has its parts."""
+
 NETWORKS = {
     "training": tuple(PARTS),
     "released evaluation": tuple(PARTS)[:-1],  # keeps ASRD and all five heads
     "pruned": tuple(PARTS)[:4],  # the detector
+    "folded": tuple(FORM),
 }
 
 
@@ -57,9 +64,9 @@ class Row:
 
 
 def measure(config: SRALConfig, size: tuple[int, int]) -> list[Row]:
-    """The rows of all three networks, for the forward pass of one image of `size` (height, width).
+    """The rows of all networks, for the forward pass of one image of `size` (height, width).
 
-    The training network is counted; the others consist of parts of it.
+    The training network and the inference form are counted; the others consist of parts of the first.
 
     Raises:
         ValueError: the size is none that works, or there is no such encoder.
@@ -67,23 +74,37 @@ def measure(config: SRALConfig, size: tuple[int, int]) -> list[Row]:
     check_size(*size)
     network = build_sral(config).eval().to("meta")  # shapes are all that counting needs
     image = torch.empty(1, 3, *size, device="meta")
-    by_torch, by_thop = _count_torch(network, image), _count_thop(network, image)
-    cost = {}
-    for part, where in PARTS.items():
-        parameters = sum(value.numel() for name, value in network.named_parameters() if name.startswith(f"{where}."))
-        cost[part] = (parameters, by_torch.get(where, 0), by_thop.get(where, 0))
+    pixels = torch.empty(1, *size, 3, dtype=torch.uint8, device="meta")
+    whole = count(network, (image, image), PARTS)
+    costs = dict.fromkeys(NETWORKS, whole) | {"folded": count(fold(network.detector), (pixels,), FORM)}
     rows = []
     for name, parts in NETWORKS.items():
-        costs = [cost[part] for part in parts]
-        rows += [Row(name, part, *of) for part, of in zip(parts, costs, strict=True)]
-        rows.append(Row(name, "total", *map(sum, zip(*costs, strict=True))))
+        cost = [costs[name][part] for part in parts]
+        rows += [Row(name, part, *of) for part, of in zip(parts, cost, strict=True)]
+        rows.append(Row(name, "total", *map(sum, zip(*cost, strict=True))))
     return rows
 
 
-def _count_torch(network: nn.Module, image: Tensor) -> dict[str, int]:
+def count(network: nn.Module, inputs: tuple[Tensor, ...], where: dict[str, str]) -> dict[str, tuple[int, int, int]]:
+    """Parameters and multiply–adds, by torch's counter and by thop, of the parts of a network.
+
+    Args:
+        network: may be on the `meta` device.
+        inputs: of its forward pass.
+        where: the module's name of each part.
+    """
+    by_torch, by_thop = _count_torch(network, inputs), _count_thop(network, inputs)
+    found = {}
+    for part, module in where.items():
+        parameters = sum(value.numel() for name, value in network.named_parameters() if name.startswith(f"{module}."))
+        found[part] = (parameters, by_torch.get(module, 0), by_thop.get(module, 0))
+    return found
+
+
+def _count_torch(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
     """Multiply–adds of every module by its name, by torch's counter."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image, image)
+        network(*inputs)
     counts = {name.partition(".")[2]: sum(of.values()) // 2 for name, of in counter.get_flop_counts().items()}
     for name, module in network.named_modules():
         if isinstance(module, nn.ModuleList):  # is not called itself
@@ -91,13 +112,13 @@ def _count_torch(network: nn.Module, image: Tensor) -> dict[str, int]:
     return counts
 
 
-def _count_thop(network: nn.Module, image: Tensor) -> dict[str, int]:
+def _count_thop(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
     """The same by thop."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # thop uses what is deprecated, its own functions included
         import thop
 
-        *_, children = thop.profile(network, (image, image), verbose=False, ret_layer_info=True)
+        *_, children = thop.profile(network, inputs, verbose=False, ret_layer_info=True)
     counts = {}
 
     def walk(children: dict, above: str) -> None:

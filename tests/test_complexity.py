@@ -9,10 +9,11 @@ import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
+from inference.fold import fold
 from models.config import DetectorConfig, SRALConfig
 from models.detector import build_detector
 from models.sral import build_sral
-from models.weights import load_sral
+from models.weights import load_detector, load_sral
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_resnet50_has_the_known_counts(complexity):
     assert rows["pruned", "finest head"]["multiply_adds_thop"] == 4 * up + rest + norms
     # TFGM at 448×448: one channel to three
     assert rows["training", "TFGM"]["multiply_adds_torch"] == 448**2 * 3
+    # the inference form: a 1×1 convolution of what is upsampled runs before that, in TSDD's blocks and in PPM
+    assert gmac("folded") <= 12.7
+    saved = {"TSDD blocks": 256**2 * (112**2 - 7**2), "PPM": 4 * 256**2 * 7**2 - 256**2 * (1 + 4 + 9 + 36)}
+    for part in ("encoder", "PPM", "TSDD blocks", "finest head"):
+        left = rows["pruned", part]["multiply_adds_torch"] - saved.get(part, 0)
+        assert rows["folded", part]["multiply_adds_torch"] == left
+    assert gmac("folded", "encoder", by="thop") == gmac("folded", "encoder")  # no norm is left to be counted
     # the parts are all there is
     for network, built in (("training", build_sral(SRALConfig())), ("pruned", build_detector(DetectorConfig()))):
         built, image = built.eval().to("meta"), torch.empty(1, 3, 224, 224, device="meta")
@@ -69,6 +77,13 @@ def test_a_weights_file_is_counted_as_it_is(complexity, small_weights):
     total = next(row for row in found["rows"] if (row["network"], row["part"]) == ("training", "total"))
     assert total["parameters"] == sum(value.numel() for value in load_sral(small_weights).parameters())
     assert printed.startswith("resnet18, one image of 96×64\n")
+    form = fold(load_detector(small_weights))
+    pixels = torch.zeros(1, 96, 64, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        form(pixels)
+    folded = next(row for row in found["rows"] if (row["network"], row["part"]) == ("folded", "total"))
+    assert folded["multiply_adds_torch"] == counter.get_total_flops() / 2
+    assert folded["parameters"] == sum(value.numel() for value in form.parameters())
 
 
 def test_attention_is_counted(complexity):
