@@ -2,10 +2,12 @@
 
     python getsmaps.py --weights weights/NAME.safetensors --input PATH --output DIR
     python getsmaps.py --weights weights/NAME.safetensors --dataset ORSSD --root DATA/ORSSD --output DIR
+    python getsmaps.py --weights NAME.xml …              # what inference.export made of it
     torchrun --nproc_per_node 4 getsmaps.py …        # or accelerate launch: the processes share the images
 """
 
 import argparse
+import os
 import sys
 import time
 import warnings
@@ -18,13 +20,15 @@ from tqdm import tqdm
 
 from datasets.catalog import DATASETS, find_images
 from datasets.images import images_at, read_pixels
-from inference.backends import PRECISIONS, TorchEager
+from inference.backends import BACKENDS, Backend, open_backend
+from inference.devices import PRECISIONS, thread_count
 from inference.maps import grey_map, write_map
-from inference.pipeline import make_maps
+from inference.pipeline import make_maps, worker_count
 from inference.processes import Processes
-from models.weights import load_detector
+from inference.stages import Rates, Stages
 
 USAGE = "getsmaps.py --weights FILE (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
+WEIGHTS = """.safetensors of a training run or pruned network, or what inference.export made of one: .onnx, .xml"""
 INPUT = """an image; a folder, whose sub-folders are searched too and kept in the output; or a list: a text file of
 images, one a line, relative to the list's own folder"""
 SIZE = """'network': twice the network's input, the paper's 448x448 (default); 'original': each image's own size, the
@@ -33,7 +37,8 @@ RAW = """write sigmoid x 255 as it is; otherwise the release's rule: a map that 
 0.25, any other is stretched to 0..255 (values are cut off, not rounded, in both)"""
 EPILOG = """A broken image is reported and skipped; the rest is written, and the exit status is then 1. Maps are written
 whole or not at all. Two images that would write the same map stop it before anything is written. Launched by torchrun
-or accelerate launch, several processes share the images, a batch after another, each on its own GPU."""
+or accelerate launch, several processes share the images, a batch after another, each on its own GPU. The last line says
+how many images a second each stage could do alone (on the CPU they share the cores), and which was the bound."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     description = "Write the saliency map of every image as an 8-bit grey PNG, <stem>.png."
     parser = argparse.ArgumentParser(usage=USAGE, description=description, epilog=EPILOG)
     add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", required=True, help=".safetensors of a training run or pruned network")
+    add("--weights", type=Path, metavar="FILE", required=True, help=WEIGHTS)
     add("--input", type=Path, metavar="PATH", help=INPUT)
     add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
     add("--root", type=Path, metavar="DIR", help="the data set's folder, with --dataset")
@@ -52,7 +57,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--raw", action="store_true", help=RAW)
     add("--resume", action="store_true", help="keep the maps that are there; otherwise they are replaced")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU where there is one")
-    add("--precision", choices=tuple(PRECISIONS), default="fp32", help="default: fp32; fp16 needs a GPU")
+    add("--backend", choices=tuple(BACKENDS), help="what runs the network (default: torch, or what an export is for)")
+    add("--precision", choices=(*PRECISIONS, "int8"), help="default: the export's own, or fp32; fp16 needs a GPU")
+    add(
+        "--threads", type=int, metavar="N", help="that the network computes on (default: OMP_NUM_THREADS, or the cores)"
+    )
     add("--batch-size", type=int, default=8, metavar="N", help="images that the network gets at once (default: 8)")
     options = parser.parse_args()
     if (options.input is None) == (options.dataset is None):
@@ -68,35 +77,43 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def find_jobs(options: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """(image, map) files for what was asked; ValueError where a map would land on one of the images."""
+def find_asked(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """(stem, image) of what was asked; ValueError where a map would land on one of the images."""
     if options.output.exists() and not options.output.is_dir():
         raise ValueError(f"--output {options.output} is a file: give a folder")
     if options.dataset:
-        images = find_images(options.dataset, options.root, options.split or "test")
+        found = find_images(options.dataset, options.root, options.split or "test")
+        images = [(stem, str(image)) for stem, image in found]
     else:
         if options.input.is_dir() and options.output.resolve() == options.input.resolve():
             raise ValueError(f"--output {options.output} is --input too: maps would be taken for images the next time")
         images = images_at(options.input, leave_out=options.output)
-    jobs = [(image, options.output / f"{stem}{options.suffix}.png") for stem, image in images]
-    there = {identity(target) for _, target in jobs if target.exists()}
-    for image, _ in jobs if there else ():
-        if image.exists() and identity(image) in there:
+    there = {identity(target) for stem, _ in images if (target := target_of(stem, options)).exists()}
+    for _, image in images if there else ():
+        if os.path.exists(image) and identity(image) in there:
             raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
-    return jobs
+    return images
 
 
-def identity(path: Path) -> tuple[int, int]:
+def target_of(stem: str, options: argparse.Namespace) -> Path:
+    """The file of an image's map."""
+    return options.output / f"{stem}{options.suffix}.png"
+
+
+def identity(path: Path | str) -> tuple[int, int]:
     """What all names of one file have in common."""
-    found = path.stat()
+    found = os.stat(path)
     return found.st_dev, found.st_ino
 
 
-def plan(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
-    """The (image, map) files that are left to do, and how many maps are kept. Raises what `find_jobs` raises."""
-    jobs = find_jobs(options)
-    left = [(image, target) for image, target in jobs if not (options.resume and target.is_file())]
-    return left, len(jobs) - len(left)
+def plan(options: argparse.Namespace) -> tuple[list[tuple[str, str]], int]:
+    """(stem, image) of what is left to do, and how many maps are kept. Raises what `find_asked` raises.
+
+    Files become paths one at a time, when it is their turn: of a million, the paths alone would take a gigabyte.
+    """
+    images = find_asked(options)
+    left = [(stem, image) for stem, image in images if not (options.resume and target_of(stem, options).is_file())]
+    return left, len(images) - len(left)
 
 
 def report(results: Iterable[tuple[Path, str | None]], count: int, processes: Processes) -> int:
@@ -125,14 +142,22 @@ def main() -> None:
     def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
         write_map(target, grey_map(saliency, own_size if options.size == "original" else None, options.raw))
 
-    def load() -> TorchEager:
-        return TorchEager(load_detector(options.weights), options.device, options.precision, processes.local)
+    def load() -> Backend:
+        wanted = (options.backend, options.weights, options.device, options.precision, options.threads)
+        network = open_backend(*wanted, processes.local)
+        # What compiles does so now, and what cannot run says so before anything is written.
+        network(np.zeros((min(options.batch_size, len(left) or 1), *network.input_size, 3), np.uint8))
+        return network
 
-    def make() -> int:
+    def make() -> tuple[int, Rates]:
         mine = processes.part(left, options.batch_size)
+        jobs = ((Path(image), target_of(stem, options)) for stem, image in mine)
         read = partial(read_pixels, size=network.input_size)
+        on_cpu = network.device.type == "cpu"
+        stages = Stages(worker_count(on_cpu), thread_count() if on_cpu else None)
         try:
-            return report(make_maps(mine, read, network, write, options.batch_size), len(mine), processes)
+            results = make_maps(jobs, read, network, write, options.batch_size, stages)
+            return report(results, len(mine), processes), stages.rates(len(mine))
         except (OSError, ValueError) as error:
             processes.tell(f"stops: {error}")
             raise
@@ -141,16 +166,17 @@ def main() -> None:
         left, kept = processes.from_main(partial(plan, options))
         network = processes.together(load)
         start = time.perf_counter()
-        written = sum(processes.gathered(processes.together(make)))
-        seconds = time.perf_counter() - start
+        counts, rates = zip(*processes.gathered(processes.together(make)), strict=True)
+        written, seconds = sum(counts), time.perf_counter() - start
     except (OSError, ValueError) as error:
         processes.stop(f"error: {error}")
     if processes.is_main:
         there = f" ({kept} more were there)" if kept else ""
         speed = f"{seconds:.1f} s, {written / seconds:.1f} images per second"
-        where = f"{network.device.type} in {options.precision}"
+        where = f"{network.device.type} in {network.precision} by {network.name}"
         crew = f", {processes.count} processes" if processes.count > 1 else ""
-        print(f"{written} images to {options.output}{there}: {speed} on {where}{crew}", flush=True)
+        stages = f"; {Rates.of_all(rates)}" if left else ""
+        print(f"{written} images to {options.output}{there}: {speed} on {where}{crew}{stages}", flush=True)
     if missing := len(left) - written:
         processes.stop(f"error: {missing} of {len(left)} images have no map, see above; the others are written")
 

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import typing
 
-dependencies = ["torch", "torchvision", "timm", "numpy", "PIL", "safetensors"]
+dependencies = ["torch", "torchvision", "timm", "numpy", "PIL", "safetensors", "simplejpeg"]
 
 if typing.TYPE_CHECKING:
     import collections.abc
@@ -64,8 +64,9 @@ def sral(
 def saliency(
     weights: str | pathlib.Path,
     *,
+    backend: str | None = None,
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str | None = None,
     size: str = "network",
     raw: bool = False,
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image], PIL.Image.Image]":
@@ -74,24 +75,24 @@ def saliency(
     The map is the one that `getsmaps.py` writes.
 
     Args:
-        weights: a weights file (.safetensors).
+        weights: a weights file (.safetensors), or what inference.export made of one (.onnx, .xml).
+        backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; None: 'torch', or an export's own.
         device: 'auto' (a GPU where there is one), 'cpu' or 'cuda'.
-        precision: 'fp32', 'bf16' or, on a GPU, 'fp16'.
+        precision: 'fp32', 'bf16', on a GPU 'fp16', or an export's 'int8'; None is the export's own, or 'fp32'.
         size: 'network', twice the network's input (448×448 for the paper's), or 'original', the image's own.
         raw: sigmoid × 255 instead of the release's threshold and stretch.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, device or precision; the function, where an image cannot be read.
+        FileNotFoundError, ValueError: no such file, backend, device or precision; by the function, a broken image.
     """
     with _our_packages():
         from datasets.images import read_pixels
-        from inference.backends import TorchEager
+        from inference.backends import open_backend
         from inference.maps import grey_map
-        from models.weights import load_detector
 
         if size not in ("network", "original"):
             raise ValueError(f"size {size!r}: choose network or original")
-        network = TorchEager(load_detector(weights), device, precision)
+        network = open_backend(backend, weights, device, precision)
 
     def saliency_of(image: "str | pathlib.Path | PIL.Image.Image") -> "PIL.Image.Image":
         pixels, own_size = read_pixels(image, network.input_size)

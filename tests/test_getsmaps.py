@@ -4,8 +4,6 @@ import re
 import runpy
 import subprocess
 import sys
-import threading
-import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -18,10 +16,10 @@ from accelerate import PartialState
 from conftest import ROOT, small_network
 from PIL import Image
 
-from datasets.images import images_at
-from inference.backends import find_device
+from datasets.images import images_at, read_pixels
+from inference.backends import TorchEager
+from inference.devices import find_device
 from inference.maps import grey_map, stretched, truncated
-from inference.pipeline import make_maps
 from inference.processes import Processes
 from models.weights import save_weights
 
@@ -75,10 +73,15 @@ def files_below(folder: Path) -> list[str]:
 
 
 def saliency_by_hand(image: Path) -> np.ndarray:
-    """The finest map of the whole training network on the image, with Pillow and torch alone: 2H×2W in [0, 1]."""
+    """The finest map of the whole training network on the image, 2H×2W in [0, 1], computed by torch alone.
+
+    Its pixels are those that the script reads, which are Pillow's or a grey level beside them.
+    """
     network = small_network()
+    pixels = read_pixels(image, (HEIGHT, WIDTH))[0]
     view = Image.open(image).convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    rgb = (np.asarray(view, np.float32) / 255 - np.float32([0.5, 0.4, 0.3])) / np.float32([0.3, 0.2, 0.25])
+    assert np.abs(pixels - np.asarray(view).astype(int)).max() <= 1
+    rgb = (pixels.astype(np.float32) / 255 - np.float32([0.5, 0.4, 0.3])) / np.float32([0.3, 0.2, 0.25])
     rgb = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
     with torch.no_grad():
         return torch.sigmoid(network(rgb, torch.zeros_like(rgb))["logits1"])[0, 0].numpy()
@@ -105,7 +108,12 @@ def test_the_command_writes_the_maps_of_a_folder(pictures, tmp_path, small_weigh
     command = [sys.executable, "getsmaps.py", "--weights", small_weights, "--input", pictures, "--output", output]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.match(r"4 images to .*maps: [\d.]+ s, [\d.]+ images per second", done.stdout.splitlines()[-1])
+    assert re.fullmatch(
+        r"4 images to .*maps: [\d.]+ s, [\d.]+ images per second on cpu in fp32 by torch; "
+        r"alone: reading \d+, network \d+, writing \d+ images per second; "
+        r"bound by \w+; the network waited for images \d+% of the time\n",
+        done.stdout,
+    )
     assert "4/4" in done.stderr  # the bar
     assert files_below(output) == MAPS
     for image, target in zip(("a.jpg", "b.c.png", "ships/a.PNG", "ships/far/d.bmp"), MAPS, strict=True):
@@ -142,6 +150,45 @@ def test_bf16_is_the_same_map_but_for_its_rounding(pictures, tmp_path, getsmaps)
     difference = np.asarray(Image.open(tmp_path / "a.png")) - 255 * saliency_by_hand(pictures / "a.jpg")
     assert np.abs(difference).mean() < 3
     assert np.abs(difference).max() > 0.999  # else it ran in fp32
+
+
+def test_openvino_writes_the_same_maps(pictures, tmp_path, getsmaps):
+    pytest.importorskip("openvino", reason="requirements-openvino.txt is not installed")
+    pytest.importorskip("onnxscript", reason="requirements-openvino.txt is not installed")
+    status, out, _ = getsmaps("--input", pictures, "--output", tmp_path, "--raw", "--backend", "openvino")
+    assert status == 0
+    assert "on cpu in fp32 by openvino; alone: " in out
+    assert [name for name in files_below(tmp_path) if not name.startswith("pictures/")] == MAPS
+    for image, target in zip(("a.jpg", "b.c.png", "ships/a.PNG", "ships/far/d.bmp"), MAPS, strict=True):
+        assert_is(tmp_path / target, saliency_by_hand(pictures / image))
+
+
+@pytest.mark.parametrize(("backend", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime")])
+def test_a_backend_that_is_not_installed_stops_it(backend, package, pictures, tmp_path, getsmaps, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # importing it is an error now
+    said = one_line(*getsmaps("--input", pictures, "--output", tmp_path / "maps", "--backend", backend))
+    assert f"{package} cannot be imported" in said
+    assert "pip install -r requirements-" in said
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_network_that_cannot_run_stops_it_before_anything_is_written(pictures, tmp_path, getsmaps, monkeypatch):
+    def run(self: TorchEager, pixels: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(TorchEager, "run", run)
+    said = one_line(*getsmaps("--input", pictures, "--output", tmp_path / "maps", "--batch-size", 3))
+    assert "a batch of 3 does not fit into the GPU's memory" in said
+    assert not (tmp_path / "maps").exists()
+
+
+def test_threads_are_those_that_were_asked_for(pictures, tmp_path, getsmaps):
+    before = torch.get_num_threads()
+    try:
+        assert getsmaps("--input", pictures / "a.jpg", "--output", tmp_path, "--threads", before + 1)[0] == 0
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_list_is_relative_to_its_folder(pictures, tmp_path, getsmaps):
@@ -257,6 +304,13 @@ def test_a_map_that_cannot_be_written_stops_it_and_leaves_nothing_half_written(p
         ("--output OUT --input IN --device cuda", "finds no GPU"),
         ("--output OUT --input IN --device cpu --precision fp16", "needs a GPU"),
         ("--output OUT --input IN --device auto --precision fp16", "needs a GPU"),
+        ("--output OUT --input IN --precision int8", "is for exported networks"),
+        ("--output OUT --input IN --threads 0", "give at least 1"),
+        ("--output OUT --input IN --backend tensorrt", "invalid choice"),
+        ("--output OUT --input IN --backend cudagraphs", "finds no GPU"),
+        ("--output OUT --input IN --backend cudagraphs --device cpu", "runs on a GPU"),
+        ("--output OUT --input IN --backend openvino --device cuda", "runs on the CPU"),
+        ("--output OUT --input IN --backend torch --weights IN/nowhere.xml", "is for the backend openvino"),
         ("--output OUT --input IN/nowhere", "is not there"),
         ("--output OUT --input IN/nowhere.jpg", "is not there"),
         ("--output OUT --input IN/empty", "no images in it"),
@@ -325,7 +379,7 @@ def test_two_processes_write_what_one_writes(pictures, tmp_path, small_weights, 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"9 images to .*two \(2 more were there\): .* per second on cpu in fp32, 2 processes\n", done.stdout
+        r"9 images to .*two \(2 more were there\): .* on cpu in fp32 by torch, 2 processes; alone: .*\n", done.stdout
     )
     assert "maps of process 1 of 2" in done.stderr
     assert "process 2 of 2" not in done.stderr
@@ -378,38 +432,3 @@ def test_each_process_has_its_own_gpu(monkeypatch):
     assert (find_device("auto", 0), find_device("cuda", 0)) == (torch.device("cpu"), torch.device("cuda", 0))
     with pytest.raises(ValueError, match=r"3 or more processes share 2 GPU\(s\)"):
         find_device("cuda", 2)
-
-
-def test_the_pipeline_keeps_order_and_few_images_at_a_time():
-    """A slow network must not let decoded images pile up, nor a slow disk maps; one bad image costs only itself."""
-    lock, alive, most, sizes = threading.Lock(), 0, 0, []
-
-    def change(by: int) -> None:
-        nonlocal alive, most
-        with lock:
-            alive += by
-            most = max(most, alive)
-
-    def read(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
-        if path.name == "17":
-            raise ValueError("17 cannot be read")
-        change(+1)
-        return np.full((2, 2, 3), int(path.name), np.uint8), (1, 1)
-
-    def network(pixels: np.ndarray) -> np.ndarray:
-        sizes.append(len(pixels))
-        time.sleep(0.002)
-        return pixels[..., 0].astype(np.float32)
-
-    def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
-        time.sleep(0.001)
-        assert saliency.max() == int(target.name)
-        change(-1)
-
-    jobs = [(Path(str(i)), Path(str(i))) for i in range(100)]
-    done = list(make_maps(jobs, read, network, write, batch_size=4))
-    assert [path for path, _ in done] == [image for image, _ in jobs]
-    assert [problem for _, problem in done if problem] == ["17 cannot be read"]
-    assert max(sizes) == 4
-    assert alive == 0
-    assert most <= 5 * 4

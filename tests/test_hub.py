@@ -120,7 +120,12 @@ def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
         ("sral", {"training": True, "super_resolution": False}, "guidance needs super_resolution"),
         ("saliency", {"weights": "nowhere.safetensors"}, "no such file"),
         ("saliency", {"weights": "SMALL", "size": 300}, "choose network or original"),
-        ("saliency", {"weights": "SMALL", "precision": "int8"}, "choose fp32, bf16, fp16"),
+        ("saliency", {"weights": "SMALL", "precision": "int8"}, "is for exported networks"),
+        (
+            "saliency",
+            {"weights": "SMALL", "backend": "tensorrt"},
+            "choose torch, compile, cudagraphs, onnxruntime, openvino",
+        ),
         ("saliency", {"weights": "SMALL", "device": "tpu"}, "choose auto, cpu or cuda"),
     ],
 )
