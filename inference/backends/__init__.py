@@ -9,11 +9,12 @@ import torch
 
 from inference.backends.compiled import TorchCompiled
 from inference.backends.cuda_graphs import CudaGraphs
-from inference.devices import use_threads
 from inference.backends.eager import TorchEager
 from inference.backends.onnx_runtime import OnnxRuntime
 from inference.backends.open_vino import OpenVino
+from inference.devices import use_threads
 from inference.exported import FORMATS
+from models.detector import Detector
 from models.weights import load_detector
 
 
@@ -49,17 +50,18 @@ EXPORTED = {FORMATS["onnx"]: OnnxRuntime, FORMATS["openvino"]: OpenVino}
 
 def open_backend(
     name: str | None,
-    weights: Path | str,
+    weights: Path | str | Detector,
     device: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
     process: int | None = None,
 ) -> Backend:
-    """Make a weights file ready to run.
+    """Make a network ready to run.
 
     Args:
         name: of BACKENDS; None is 'torch', or what runs an exported file.
-        weights: a .safetensors file, or what inference.export made of one: .onnx for 'onnxruntime', .xml for 'openvino'.
+        weights: a .safetensors file; what inference.export made of one, .onnx for 'onnxruntime' or .xml for 'openvino';
+            or a detector in eval mode, which is left as it is.
         device: 'auto' (a GPU where the backend finds one), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16', 'fp16' or 'int8'; None is the exported file's own, or fp32.
         threads: that this process's networks compute on; None is OMP_NUM_THREADS or the machine's cores.
@@ -69,13 +71,13 @@ def open_backend(
         FileNotFoundError: no such file.
         ValueError: what was asked for is not there, with the reason.
     """
-    weights = Path(weights)
     if name is not None and name not in BACKENDS:
         raise ValueError(f"backend {name!r}: choose {', '.join(BACKENDS)}")
     use_threads(threads)
-    runs = EXPORTED.get(weights.suffix)
-    if runs is not None:
-        if name not in (None, runs.name):
-            raise ValueError(f"{weights} is for the backend {runs.name}, not {name}: give the .safetensors instead")
-        return runs(weights, device, precision, process)
-    return BACKENDS[name or TorchEager.name](load_detector(weights), device, precision or "fp32", process)
+    exported = None if isinstance(weights, Detector) else EXPORTED.get(Path(weights).suffix)
+    if exported is not None:
+        if name not in (None, exported.name):
+            raise ValueError(f"{weights} is for the backend {exported.name}, not {name}: give the .safetensors instead")
+        return exported(Path(weights), device, precision, process)
+    detector = weights if isinstance(weights, Detector) else load_detector(Path(weights))
+    return BACKENDS[name or TorchEager.name](detector, device, precision or "fp32", process)

@@ -11,6 +11,8 @@ CPU_OPTIONS = {"freezing": True}
 """Weights are constants: inductor folds what hangs on them alone and packs them for the CPU's kernels once."""
 GPU_OPTIONS = {"max_autotune": True, "triton.cudagraphs": True}
 
+NEEDS = "on the CPU it needs a C++ compiler (g++, or what CXX names), on a GPU triton"
+
 
 class TorchCompiled(TorchEager):
     """A detector's exact inference form, compiled by inductor when a shape comes for the first time.
@@ -27,7 +29,8 @@ class TorchCompiled(TorchEager):
 
     def _compiled(self, shape: Shape) -> Runner:
         options = GPU_OPTIONS if self.device.type == "cuda" else CPU_OPTIONS
-        network = torch.compile(self.network, dynamic=False, options=options)
+        # Without the last two, torch goes on uncompiled where it meets something new or too many shapes.
+        network = torch.compile(self.network, dynamic=False, options=options, fullgraph=True, isolate_recompiles=True)
 
         def run(pixels: np.ndarray) -> np.ndarray:
             with torch.no_grad():  # freezing does not know inference mode
@@ -36,5 +39,6 @@ class TorchCompiled(TorchEager):
         try:
             run(np.zeros(shape, np.uint8))
         except torch._dynamo.exc.TorchDynamoException as error:
-            raise ValueError(f"backend compile: {' '.join(str(error).split())[:300]}") from error
+            reason = " ".join(str(error).partition("Set TORCHDYNAMO_VERBOSE")[0].split())[:300]
+            raise ValueError(f"backend compile cannot run here: {reason}; {NEEDS}, or use another backend") from error
         return run

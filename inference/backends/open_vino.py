@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.devices import optional, thread_count
 from inference.backends.shapes import KEPT
+from inference.devices import optional, thread_count
 from inference.exported import MAP, Header, read_header
 from inference.graph import onnx_graph
 from models.detector import OUTPUT_SCALE, Detector
@@ -67,6 +67,7 @@ class OpenVino:
         """B×H×W×3 uint8 RGB to B×2H×2W float32 saliency in [0, 1]. Raises ValueError for a size it does not take."""
         count, height, width, _ = pixels.shape
         self.header.check(height, width)
+        pixels = np.ascontiguousarray(pixels)  # else OpenVINO, which reads them where they lie, refuses
         queue = self._queue(height, width, min(count, thread_count()))
         saliency = np.empty((count, OUTPUT_SCALE * height, OUTPUT_SCALE * width), np.float32)
         queue.set_callback(lambda request, i: np.copyto(saliency[i], request.get_output_tensor(0).data[0]))
@@ -79,11 +80,16 @@ class OpenVino:
         """What floating-point numbers are computed in."""
         written, has_bf16 = self.header.precision, "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "int8" and written != "int8":
-            raise ValueError("precision int8: python -m inference.export --format openvino --int8 makes such a file")
+            raise ValueError(
+                "precision int8 needs a file that python -m inference.export --format openvino --int8 wrote, "
+                f"this network is in {written}"
+            )
         if self.precision not in (*KINDS, "int8"):
             raise ValueError(f"precision {self.precision}: backend openvino has fp32, bf16 and int8")
         if written == "int8" and self.precision != "int8":
-            raise ValueError(f"precision {self.precision}: the file is in int8; leave --precision out, or export another")
+            raise ValueError(
+                f"precision {self.precision}: the file is in int8; leave --precision out, or export another"
+            )
         if self.precision == "bf16" and not has_bf16:
             raise ValueError("precision bf16: this CPU does not have it; use fp32")
         return KINDS["bf16" if has_bf16 and self.precision != "fp32" else "fp32"]
