@@ -5,12 +5,11 @@ import torch
 
 from inference.backends.eager import TorchEager
 from inference.backends.shapes import FixedShapes, Runner, Shape
-from models.detector import Detector
+from models.detector import Detector, check_size
 
 CPU_OPTIONS = {"freezing": True}
 """Weights are constants: inductor folds what hangs on them alone and packs them for the CPU's kernels once."""
 GPU_OPTIONS = {"max_autotune": True, "triton.cudagraphs": True}
-
 NEEDS = "on the CPU it needs a C++ compiler (g++, or what CXX names), on a GPU triton"
 
 
@@ -28,6 +27,7 @@ class TorchCompiled(TorchEager):
         self.run = FixedShapes(self._compiled)
 
     def _compiled(self, shape: Shape) -> Runner:
+        check_size(*shape[1:3])
         options = GPU_OPTIONS if self.device.type == "cuda" else CPU_OPTIONS
         # Without the last two, torch goes on uncompiled where it meets something new or too many shapes.
         network = torch.compile(self.network, dynamic=False, options=options, fullgraph=True, isolate_recompiles=True)

@@ -54,7 +54,7 @@ class TorchEager:
         try:
             # torch lets a GPU round fp32 convolutions to TF32, which is no fp32.
             with torch.backends.cudnn.flags(enabled=True, benchmark=self.tries_algorithms, allow_tf32=False):
-                return self.run(pixels)
+                return self.run(np.ascontiguousarray(pixels))
         except torch.OutOfMemoryError as error:
             raise ValueError(f"a batch of {len(pixels)} does not fit into the GPU's memory: use less") from error
 

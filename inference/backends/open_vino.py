@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: an exported .xml file with its .bin, or a detector that becomes a graph in memory."""
 
 import hashlib
+import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.backends.shapes import KEPT
+from inference.backends.shapes import KEPT, Shape
 from inference.devices import optional, thread_count
 from inference.exported import MAP, Header, read_header
 from inference.graph import onnx_graph
 from models.detector import OUTPUT_SCALE, Detector
 
 REQUIREMENTS = "requirements-openvino.txt"
+TOGETHER = 4
+"""Images at most that one request computes: their weights are read once, and their features stay in the caches."""
 KINDS = {"fp32": "f32", "bf16": "bf16"}
 """OpenVINO's names of what floating-point numbers are computed in."""
 
 
 class OpenVino:
-    """A detector run by OpenVINO on the CPU, compiled (in less than a second) for each size of image that comes.
+    """A detector run by OpenVINO on the CPU, compiled (in less than a second) for each shape that comes.
 
-    A batch's images go through one by one, as many at a time as there are threads: one image's features stay in the
-    caches, a batch's do not, and threads that each have their own image need not wait for one another.
+    A batch is cut into requests of a few images, as many at a time as there are threads: threads that each have images
+    of their own need not wait for one another.
 
     Args:
         source: an .xml file that inference.export wrote, or a detector in eval mode, which is converted first.
@@ -61,18 +64,21 @@ class OpenVino:
             graph = onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
             self.model = self.core.read_model(graph.SerializeToString())
         without_map(self.model)
-        self._queues: OrderedDict[tuple[int, int, int], Any] = OrderedDict()
+        self._queues: OrderedDict[tuple[Shape, int], Any] = OrderedDict()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """B×H×W×3 uint8 RGB to B×2H×2W float32 saliency in [0, 1]. Raises ValueError for a size it does not take."""
         count, height, width, _ = pixels.shape
         self.header.check(height, width)
         pixels = np.ascontiguousarray(pixels)  # else OpenVINO, which reads them where they lie, refuses
-        queue = self._queue(height, width, min(count, thread_count()))
+        streams = min(count, thread_count())
+        together = min(math.ceil(count / streams), TOGETHER)
         saliency = np.empty((count, OUTPUT_SCALE * height, OUTPUT_SCALE * width), np.float32)
-        queue.set_callback(lambda request, i: np.copyto(saliency[i], request.get_output_tensor(0).data[0]))
-        for i in range(count):
-            queue.start_async([pixels[i : i + 1]], userdata=i, share_inputs=True)
+        queue = self._queue((together, height, width, 3), streams)
+        queue.set_callback(lambda request, i: np.copyto(saliency[i : i + together], request.get_output_tensor(0).data))
+        for start in range(0, count, together):
+            i = min(start, count - together)  # the last, where it is too short, does some images again
+            queue.start_async([pixels[i : i + together]], userdata=i, share_inputs=True)
         queue.wait_all()
         return saliency
 
@@ -94,12 +100,12 @@ class OpenVino:
             raise ValueError("precision bf16: this CPU does not have it; use fp32")
         return KINDS["bf16" if has_bf16 and self.precision != "fp32" else "fp32"]
 
-    def _queue(self, height: int, width: int, streams: int) -> Any:
-        """As many requests for single images of a size as run at once, each on its share of the threads."""
-        key = (height, width, streams)
+    def _queue(self, shape: Shape, streams: int) -> Any:
+        """As many requests of a shape as run at once, each on its share of the threads."""
+        key = (shape, streams)
         if key not in self._queues:
             model = self.model.clone()
-            model.reshape([1, height, width, 3])
+            model.reshape(list(shape))
             enlarge_by_products(self.runtime, model)
             options = {
                 "INFERENCE_PRECISION_HINT": self.kind,
