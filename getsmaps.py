@@ -23,6 +23,7 @@ from datasets.images import images_at, read_pixels
 from inference.backends import BACKENDS, Backend, open_backend
 from inference.devices import PRECISIONS, thread_count
 from inference.maps import grey_map, write_map
+from inference.memory import keep_freed_memory
 from inference.pipeline import make_maps, worker_count
 from inference.processes import Processes
 from inference.stages import Rates, Stages
@@ -62,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--threads", type=int, metavar="N", help="that the network computes on (default: OMP_NUM_THREADS, or the cores)"
     )
-    add("--batch-size", type=int, default=8, metavar="N", help="images that the network gets at once (default: 8)")
+    add("--batch-size", type=int, default=16, metavar="N", help="images that the network gets at once (default: 16)")
     options = parser.parse_args()
     if (options.input is None) == (options.dataset is None):
         parser.error("give either --input PATH or --dataset NAME --root DIR")
@@ -137,6 +138,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     with processes.one_voice():
         options = parse_arguments()
+    keep_freed_memory()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
     def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
