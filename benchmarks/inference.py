@@ -67,6 +67,7 @@ from datasets.catalog import Pair, find_pairs
 from datasets.images import images_at, read_pixels
 from datasets.sample import make_sample_set
 from inference.devices import find_device, thread_count, use_threads
+from inference.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {"resnet50": None, "light": ROOT / "weights" / "light_orssd.safetensors"}
@@ -225,6 +226,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure what the command line asks for."""
     device = find_device(options.device)
     use_threads(options.threads)
+    keep_freed_memory()  # as getsmaps.py does
     batches = options.batches = options.batches or BATCHES[device.type]
     other = U2NetP(options.u2netp) if options.u2netp else None
     pairs = find_pairs(options.dataset, options.root, "test")[: options.scored] if options.dataset else []

@@ -38,6 +38,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.breakdown import PartMarks, Timeline
+from benchmarks.markdown import table
 from benchmarks.released_training import ReleasedSamples, ReleasedTrainer
 from compute_results.atomic import write_whole
 from datasets.cache import open_cache
@@ -333,7 +334,7 @@ def tables(findings: Findings, batch: int) -> str:
         "\nWhole steps, their loading included\n",
         _rows_table([row for row in findings.rows if row.what == "step"], "ms a step", batch),
         "\nThe cache, built once for a set and its sizes\n",
-        _table(("network", "images", "GB", "seconds to build", "epochs until it has paid for itself"), caches),
+        table(("network", "images", "GB", "seconds to build", "epochs until it has paid for itself"), caches),
     ]
     for network in dict.fromkeys(each.network for each in findings.parts):
         parts = [each for each in findings.parts if each.network == network]
@@ -347,7 +348,7 @@ def _rows_table(rows: list[Row], unit: str, images: int) -> str:
          f"{row.times_release:.2f}×")
         for row in rows
     ]  # fmt: skip
-    return _table(("network", "side", unit, "images a second", "against the release"), lines)
+    return table(("network", "side", unit, "images a second", "against the release"), lines)
 
 
 def _parts_table(parts: list[PartTime]) -> str:
@@ -360,12 +361,7 @@ def _parts_table(parts: list[PartTime]) -> str:
         share = sum(each for each in both if each is not None) / whole
         lines.append((part, *("–" if each is None else f"{each:.1f}" for each in both), f"{share:.1%}"))
     lines.append(("all", f"{whole:.1f}", "", "100%"))
-    return _table(("part", "forward, ms", "backward, ms", "of the step"), lines)
-
-
-def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    cells = [head, tuple("---" if column < 1 else "---:" for column in range(len(head))), *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return table(("part", "forward, ms", "backward, ms", "of the step"), lines)
 
 
 def arguments() -> argparse.Namespace:
