@@ -20,6 +20,10 @@ SEEN = 8
 """Images that random weights' batch norms have seen."""
 
 
+BACKGROUND, OBJECTS = -6.0, 0.01
+"""Random weights' median logit, and the share of their logits above 0: most of an image is background."""
+
+
 @dataclass
 class Source:
     """A network to be run.
@@ -77,7 +81,7 @@ def _pixels(images: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
 
 
 def _random_network(pixels: np.ndarray) -> SRAL:
-    """The paper's training network; its batch norms have seen these images, its logits are spread about 0."""
+    """The paper's training network; its batch norms have seen these images, and few of its logits are above 0."""
     torch.manual_seed(SEED)
     network = build_sral(SRALConfig(guidance=False))
     for module in network.modules():
@@ -88,8 +92,9 @@ def _random_network(pixels: np.ndarray) -> SRAL:
     views = Unfolded(network, torch.device("cpu")).views(pixels)
     with torch.no_grad():
         network.train()(*views)
-        logits = network.eval()(*views)["logits1"]
-        predict = network.detector.tsdd.head.predict
-        predict.weight /= logits.std()
-        predict.bias.sub_(logits.mean()).div_(logits.std())
+        logits = network.eval()(*views)["logits1"].flatten()
+        median, greatest = logits.quantile(torch.tensor([0.5, 1 - OBJECTS]))
+        scale, predict = BACKGROUND / (median - greatest), network.detector.tsdd.head.predict
+        predict.weight *= scale
+        predict.bias.sub_(greatest).mul_(scale)
     return network

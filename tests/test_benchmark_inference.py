@@ -2,9 +2,12 @@
 
 import json
 import statistics
+import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +17,10 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import inference, off_the_shelf, roofline, turns
+from benchmarks import inference, off_the_shelf, roofline, turns, variants
 from benchmarks.accuracy import figures
 from benchmarks.complexity import measure as complexity
-from benchmarks.networks import open_source
+from benchmarks.networks import Source, open_source
 from benchmarks.off_the_shelf import U2NetP
 from benchmarks.released_inference import OwnProcess, Unfolded, evaluation_network, load_network
 from benchmarks.turns import in_turns
@@ -26,7 +29,8 @@ from compute_results.pairs import find_masks, match_maps
 from compute_results.scoring import score
 from datasets.catalog import find_pairs
 from datasets.images import read_pixels
-from inference.backends import open_backend
+from inference import export
+from inference.backends import BACKENDS, EXPORTED, open_backend
 from inference.maps import grey_map, write_map
 from models.config import SRALConfig
 from models.weights import load_detector, load_sral, save_weights
@@ -124,8 +128,8 @@ def test_random_weights_give_maps_worth_comparing(data, tmp_path):
     assert not source.trained
     assert source.pixels.shape == (2, 224, 224, 3)
     maps = Unfolded(source.detector, CPU).ready(source.pixels)()
-    assert maps.std() > 0.1
-    assert 0.2 < (maps > 0.5).mean() < 0.8
+    assert np.median(maps) == pytest.approx(1 / (1 + np.exp(6)), rel=1e-3)
+    assert (maps > 0.5).mean() == pytest.approx(0.01, rel=0.01)
     reloaded = load_sral(source.path).detector.state_dict()
     assert all(torch.equal(value, reloaded[name]) for name, value in source.detector.state_dict().items())
 
@@ -151,6 +155,31 @@ def test_differences_are_those_of_all_images(light, data, pixels, tmp_path):
     broken = Variant("light", "torch", "fp16", "cpu", 1, lambda given: lambda: np.full((1, 128, 192), np.nan))
     with pytest.raises(ValueError, match="not finite"):
         difference(broken, 1, source)
+
+
+@pytest.mark.parametrize(("backend", "suffix"), [("openvino", ".xml"), ("onnxruntime", ".onnx")])
+def test_int8_comes_from_a_file_or_the_command(backend, suffix, light, data, tmp_path, monkeypatch):
+    source = Source("light", light, load_detector(light), True, np.empty(0), np.empty(0))
+    given = Path(f"given{suffix}")
+    others = [("resnet50", given), ("light", given.with_suffix(".other"))]
+    options = Namespace(int8=[*others, ("light", given)], calibrate=data / "test-images")
+    assert variants.int8_file(source, backend, options, tmp_path) == given
+
+    done = SimpleNamespace(returncode=0, stderr="")
+    commands = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command) or done)
+    options.int8 = others
+    output = variants.int8_file(source, backend, options, tmp_path)
+    python, dash_m, module, *arguments = commands[0]
+    assert (python, dash_m, module) == (sys.executable, "-m", "inference.export")
+    monkeypatch.setattr(sys, "argv", ["export", *arguments])
+    asked = export.parse_arguments()
+    assert (asked.weights, asked.calibrate, asked.output, asked.int8) == (light, data / "test-images", output, True)
+    assert BACKENDS[backend] is EXPORTED[output.suffix]
+
+    done.returncode, done.stderr = 1, "warning: slow\nerror: no images there\n"
+    with pytest.raises(ValueError, match=r"^inference\.export: no images there$"):
+        variants.int8_file(source, backend, options, tmp_path)
 
 
 def test_turns_are_taken(monkeypatch):
@@ -308,7 +337,7 @@ def test_the_releases_side_is_measured_without_its_network(run):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--weights", "light=nowhere.safetensors"), "nowhere.safetensors: no such file"),
+        (("--weights", "resnet50=nowhere.safetensors"), "nowhere.safetensors: no such file"),
         (("--images", "nowhere"), "nowhere is not there"),
         (("--u2netp", "u2netp.onnx"), "off_the_shelf.py says where it is from"),
         (("--dataset", "ORSSD", "--root", "nowhere"), "nowhere"),
