@@ -5,10 +5,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from models.config import SIDE_LIMIT, DetectorConfig
 from models.detector import check_size
+from models.saved_state import on_one_line
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
 """Formats and their files' suffixes; OpenVINO's .xml has its tensors beside it, in a .bin of the same name."""
@@ -61,21 +62,21 @@ class Header:
             )
 
 
-def read_header(path: Path, found: Mapping[str, str]) -> Header:
-    """A file's header from its metadata.
+def read_header(path: Path, found: Mapping[str, str] | Any) -> Header:
+    """A file's header from its metadata, which may be a stranger's.
 
     Raises:
         ValueError: it is not one of our exported files, or its header makes no sense.
     """
     try:
-        if found.get("format") != "sral":
+        if not isinstance(found, Mapping) or found.get("format") != "sral":
             raise ValueError("its metadata name no network of ours")
         values = {name: json.loads(found[name]) for name in Header.__dataclass_fields__}
         values |= {name: tuple(values[name]) for name in ("input_size", "mean", "std")}
         header = Header(**values)
         _check(header)
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no network that inference.export wrote ({error})") from error
+    except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no network that inference.export wrote ({on_one_line(error)})") from error
     return header
 
 
@@ -85,5 +86,7 @@ def _check(header: Header) -> None:
         raise ValueError(f"its input_size is {sides}")
     if header.precision not in ("fp32", "int8") or header.sizes not in ("any", "one"):
         raise ValueError(f"its precision is {header.precision}, for sizes {header.sizes}")
-    if not all(math.isfinite(value) for value in (*header.mean, *header.std)):
-        raise ValueError("its statistics are not finite")
+    if len(header.mean) != 3 or len(header.std) != 3 or not all(map(math.isfinite, (*header.mean, *header.std))):
+        raise ValueError(f"its statistics are {header.mean} and {header.std}")
+    if not all(isinstance(text, str) for text in (header.encoder, header.weights_sha256, header.tensors_sha256)):
+        raise ValueError("its encoder and hashes are no text")

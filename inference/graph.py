@@ -1,7 +1,9 @@
 """A detector's exact inference form as an ONNX graph, which the exported formats and runtimes all start from."""
 
+import ast
 import logging
 import warnings
+from collections import Counter
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 from inference.devices import optional
 from inference.exported import INPUT, MAP, SALIENCY
 from inference.fold import fold
+from models.config import SIDE_LIMIT
 from models.detector import STRIDE, Detector
 
 
@@ -59,7 +62,8 @@ def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
         requirements: the file that installs what is missing.
 
     Returns:
-        An `onnx.ModelProto`.
+        An `onnx.ModelProto`, whose nodes are named for the part of the network that they come from:
+        `encoder.body.conv1/conv2d`, `head.up/convolution`; `/sigmoid` is in none.
 
     Raises:
         ValueError: the packages for it are missing, or the network has an operation that ONNX has not.
@@ -74,18 +78,36 @@ def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
         with _quiet():
             program = _traced(network, detector.config.input_size, any_size)
             names = {"input_names": [INPUT], "output_names": [MAP, SALIENCY]}
-            return torch.onnx.export(program, dynamo=True, verbose=False, **names).model_proto
+            return _named(torch.onnx.export(program, dynamo=True, verbose=False, **names).model_proto)
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"encoder {detector.config.encoder} cannot be written as ONNX: {reason}") from error
+        raise ValueError(
+            f"encoder {detector.config.encoder} cannot be written as ONNX for "
+            f"{'any size' if any_size else 'one size'}: {' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def _traced(network: nn.Module, size: tuple[int, int], any_size: bool) -> ExportedProgram:
     image = torch.zeros(2, *size, 3, dtype=torch.uint8)
     free = {0: Dim("batch")}
     if any_size:
-        free |= {1: STRIDE * Dim("height", max=128), 2: STRIDE * Dim("width", max=128)}
+        most = SIDE_LIMIT // STRIDE
+        free |= {1: STRIDE * Dim("height", max=most), 2: STRIDE * Dim("width", max=most)}
     return torch.export.export(network, (image,), dynamic_shapes=(free,))
+
+
+def _named(graph: Any) -> Any:
+    """The graph with its nodes named for their modules, and without what torch says of its code and where that lies."""
+    seen: Counter[str] = Counter()
+    for node in graph.graph.node:
+        about = {entry.key: entry.value for entry in node.metadata_props}
+        *scopes, operation = ast.literal_eval(about.get("pkg.torch.onnx.name_scopes", f"['', {node.name!r}]"))
+        name = f"{scopes[-1].removeprefix('network').removeprefix('.')}/{operation}"
+        node.name = f"{name}.{seen[name]}" if seen[name] else name
+        seen[name] += 1
+        node.ClearField("metadata_props")
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info, *graph.graph.initializer):
+        value.ClearField("metadata_props")
+    return graph
 
 
 class _quiet(warnings.catch_warnings):
