@@ -27,6 +27,7 @@ from inference.memory import keep_freed_memory
 from inference.pipeline import make_maps, worker_count
 from inference.processes import Processes
 from inference.stages import Rates, Stages
+from models.hosts import run_host_file
 
 USAGE = "getsmaps.py --weights FILE (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
 WEIGHTS = """.safetensors of a training run or pruned network, or what inference.export made of one: .onnx, .xml"""
@@ -48,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(usage=USAGE, description=description, epilog=EPILOG)
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", required=True, help=WEIGHTS)
+    add("--host-file", type=Path, metavar="FILE.py", help="runs it: it registers the network, where it is your own")
     add("--input", type=Path, metavar="PATH", help=INPUT)
     add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
     add("--root", type=Path, metavar="DIR", help="the data set's folder, with --dataset")
@@ -145,6 +147,8 @@ def main() -> None:
         write_map(target, grey_map(saliency, own_size if options.size == "original" else None, options.raw))
 
     def load() -> Backend:
+        if options.host_file:
+            run_host_file(options.host_file)
         wanted = (options.backend, options.weights, options.device, options.precision, options.threads)
         network = open_backend(*wanted, processes.local)
         # What compiles does so now, and what cannot run says so before anything is written.

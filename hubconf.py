@@ -27,6 +27,7 @@ def sral(
     *,
     training: bool = False,
     encoder_weights: str = "none",
+    host_file: str | pathlib.Path | None = None,
     **config: typing.Any,
 ) -> "torch.nn.Module":
     """A salient object detector, or the network that trains it.
@@ -38,8 +39,10 @@ def sral(
             reads. Otherwise the inference network in eval mode, whatever the file holds: `network(rgb)["logits"]`,
             whose sigmoid is the B×1×2H×2W saliency map. `network.config` has input size, mean and standard deviation.
         encoder_weights: without `weights`, the encoder's: 'none', 'imagenet' (downloaded by timm) or a file.
+        host_file: a Python file that registers a network of your own, which `weights` or `host` names; it is run.
         config: without `weights`, what differs from the defaults: `encoder`, `width`, `head_channels`, `input_size`,
-            `mean`, `std`; with `training` also `deep_supervision`, `super_resolution`, `guidance`, `asrd`, `tfgm`.
+            `mean`, `std`, `host`; with `training` also `deep_supervision`, `super_resolution`, `guidance`, `asrd` and
+            `tfgm`.
 
     Raises:
         FileNotFoundError, ValueError: no such file, no such network, or a file that does not hold it.
@@ -47,9 +50,12 @@ def sral(
     with _our_packages():
         from models.config import DetectorConfig, SRALConfig, from_dict
         from models.detector import build_detector
+        from models.hosts import run_host_file
         from models.sral import build_sral
         from models.weights import load_detector, load_sral
 
+        if host_file is not None:
+            run_host_file(host_file)
         if weights is not None:
             if config or encoder_weights != "none":
                 given = sorted(config) + ["encoder_weights"] * (encoder_weights != "none")
@@ -69,6 +75,7 @@ def saliency(
     precision: str | None = None,
     size: str = "network",
     raw: bool = False,
+    host_file: str | pathlib.Path | None = None,
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image], PIL.Image.Image]":
     """A function from an image, a file or a PIL image, to its saliency map, an 8-bit grey PIL image.
 
@@ -81,6 +88,7 @@ def saliency(
         precision: 'fp32', 'bf16', on a GPU 'fp16', or an export's 'int8'; None is the export's own, or 'fp32'.
         size: 'network', twice the network's input (448×448 for the paper's), or 'original', the image's own.
         raw: sigmoid × 255 instead of the release's threshold and stretch.
+        host_file: a Python file that registers the network, where it is one of your own; it is run.
 
     Raises:
         FileNotFoundError, ValueError: no such file, backend, device or precision; by the function, a broken image.
@@ -89,9 +97,12 @@ def saliency(
         from datasets.images import read_pixels
         from inference.backends import open_backend
         from inference.maps import grey_map
+        from models.hosts import run_host_file
 
         if size not in ("network", "original"):
             raise ValueError(f"size {size!r}: choose network or original")
+        if host_file is not None:
+            run_host_file(host_file)
         network = open_backend(backend, weights, device, precision)
 
     def saliency_of(image: "str | pathlib.Path | PIL.Image.Image") -> "PIL.Image.Image":

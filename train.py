@@ -32,6 +32,7 @@ from datasets.records import Records
 from datasets.sample import make_sample_set
 from datasets.views import SalientObjectBatches, Views, as_it_is
 from models.detector import check_size
+from models.hosts import run_host_file
 from models.losses import joint_loss, loss_terms
 from models.sral import SRAL, build_sral
 from models.weights import save_weights
@@ -94,6 +95,8 @@ def train(start: Start) -> int:
     device, is_main = accelerator.device, accelerator.is_main_process
     processes, process = accelerator.num_processes, accelerator.process_index
     check_size(*settings.detector.input_size)
+    if settings.host_file:
+        run_host_file(settings.host_file)
     with accelerator.local_main_process_first():  # it may have to render the sample set
         pairs = leave_out(find_data(settings.data), settings.data.exclude)
     training_pairs, validation_pairs = split_validation(pairs, settings.data.validation, settings.data.validation_seed)
@@ -275,7 +278,7 @@ def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs:
     needed = {(d, cache_bytes(pairs, (height, width), d)) for d in (1.0, settings.data.augmentation.detail)}
     epoch = cost.step_seconds * order.steps
     lines = [
-        f"network    {settings.detector.encoder}: {trained:,} parameters while it trains, {kept:,} for inference",
+        f"network    {settings.detector.name}: {trained:,} parameters while it trains, {kept:,} for inference",
         f"sizes      {settings.batch_size} × {height}×{width} a step, maps and SR target {2 * height}×{2 * width}",
         f"data       {order.images} training images: {order.steps} steps an epoch, {settings.epochs} epochs",
         f"cache      {sum(size for _, size in needed) / 1e9:.2f} GB in {settings.data.cache}" if settings.data.cache

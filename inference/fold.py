@@ -22,16 +22,22 @@ from torch import Tensor, nn
 from inference.norms import fold_norms, scale_input
 from models.detector import OUTPUT_SCALE, Detector, check_size
 from models.encoders import Encoder, merge_branches
+from models.hosts import Host
 from models.ppm import PPM
 from models.tsdd import AggregationBlock
 
 
-def fold(detector: Detector) -> "InferenceForm":
-    """The inference form of a detector of any encoder and head, which is not changed."""
+def fold(detector: Detector | Host) -> "InferenceForm":
+    """The inference form of a detector of any encoder and head, or of a host, which is not changed.
+
+    A host keeps its structure: its norms are folded, and the image's standard deviation goes into its first
+    convolutions.
+    """
     detector = copy.deepcopy(detector).eval().requires_grad_(False)
-    merge_branches(detector.encoder)
+    merge_branches(detector)
     fold_norms(detector, detector.config.input_size)
-    return InferenceForm(detector).eval().to(memory_format=torch.channels_last)
+    form = HostForm if isinstance(detector, Host) else InferenceForm
+    return form(detector).eval().to(memory_format=torch.channels_last)
 
 
 class InferenceForm(nn.Module):
@@ -49,9 +55,12 @@ class InferenceForm(nn.Module):
         super().__init__()
         self.config, self.input_size = detector.config, detector.config.input_size
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.config.mean, self.config.std))
-        device = detector.ppm.fuse[0].weight.device
+        device = next(detector.parameters()).device
         self.register_buffer("mean", (255 * mean).to(device))
         self.register_buffer("spread", (255 * std).to(device))
+        self._take_apart(detector)
+
+    def _take_apart(self, detector: Detector) -> None:
         self.scaled_inside = scale_input(detector.encoder, self.input_size, 1 / self.spread)
         self.encoder = FoldedEncoder(detector.encoder)
         self.ppm = FoldedPPM(detector.ppm)
@@ -102,11 +111,26 @@ class InferenceForm(nn.Module):
         if not torch.compiler.is_exporting():
             check_size(height, width)
         rgb = centred if self.scaled_inside else centred / self.spread
+        return _upsampled(self._own_logits(rgb), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
+
+    def _own_logits(self, rgb: Tensor) -> Tensor:
+        """Logits B×1 at the size that the network decodes at."""
         features = self.encoder(rgb.to(self.blocks[0].skip.weight.dtype))
         x = self.ppm(features[-1])
         for block, feature in zip(self.blocks, reversed(features), strict=True):
             x = block(feature, x)
-        return _upsampled(self.head(x), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
+        return self.head(x)
+
+
+class HostForm(InferenceForm):
+    """The same of a host, whose norms are folded and whose structure stays."""
+
+    def _take_apart(self, detector: Host) -> None:
+        self.scaled_inside = scale_input(detector.network, self.input_size, 1 / self.spread)
+        self.host = detector
+
+    def _own_logits(self, rgb: Tensor) -> Tensor:
+        return self.host.own_logits(rgb.to(next(self.host.parameters()).dtype))
 
 
 class FoldedEncoder(nn.Module):

@@ -31,25 +31,27 @@ class BothOutputs(nn.Module):
 
 
 class CellMeans(nn.Module):
-    """Adaptive average pooling to bins×bins cells, for an input whose size is not known before.
+    """Adaptive average pooling to bins×bins cells, or so many rows and columns, for an input of unknown size.
 
     ONNX has no such pooling, and what torch writes in its place is right for one size only.
     """
 
-    def __init__(self, bins: int):
+    def __init__(self, bins: int | tuple[int, int]):
         super().__init__()
-        self.output_size = bins
+        self.output_size = (bins, bins) if isinstance(bins, int) else bins
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×C×h×w to B×C×bins×bins."""
-        if self.output_size == 1:
+        """B×C×h×w to B×C×rows×columns."""
+        if self.output_size == (1, 1):
             return x.mean((2, 3), keepdim=True)
-        return torch.einsum("bchw,ih,jw->bcij", x, *(self._shares(side).to(x.dtype) for side in x.shape[2:]))
+        shares = map(self._shares, self.output_size, x.shape[2:])
+        return torch.einsum("bchw,ih,jw->bcij", x, *(share.to(x.dtype) for share in shares))
 
-    def _shares(self, side: int) -> Tensor:
+    @staticmethod
+    def _shares(bins: int, side: int) -> Tensor:
         """bins×side: each pixel's part of each cell's mean, along one side."""
-        cell, pixel = torch.arange(self.output_size)[:, None], torch.arange(side)
-        start, end = cell * side // self.output_size, ((cell + 1) * side + self.output_size - 1) // self.output_size
+        cell, pixel = torch.arange(bins)[:, None], torch.arange(side)
+        start, end = cell * side // bins, ((cell + 1) * side + bins - 1) // bins
         return ((pixel >= start) & (pixel < end)) / (end - start)
 
 

@@ -108,7 +108,7 @@ class _Watch(TorchFunctionMode):
     def of(cls, network: nn.Module, size: tuple[int, int]) -> "_Watch":
         """What is seen when the network runs."""
         outline, image = copy.deepcopy(network).to("meta"), torch.empty(1, 3, *size, device="meta")
-        with torch.no_grad(), cls(outline, image) as watch:
+        with torch.no_grad(), image.device, cls(outline, image) as watch:  # what it makes is without memory too
             given = outline(image)
         watch._count(given)  # whoever gets it reads it
         return watch

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,20 +17,51 @@ MEAN = (0.3412, 0.3798, 0.3583)
 STD = (0.1148, 0.1042, 0.0990)
 
 
+NAME = re.compile(r"\w{1,100}(\.\w{1,100})?", re.ASCII)
+"""A timm network's name, with or without a pretrained tag."""
+OPTIONS_LIMIT = 16
+"""Options that a host may be given, and values in a list of one."""
+
+
+@dataclass
+class HostConfig:
+    """Another network in the place of PPM and TSDD; see `models.hosts`.
+
+    A place is a module's name, as `named_modules` has it, and what to take of several outputs: `decoder.psp`,
+    `encoder[2]`, `backbone[out]`.
+
+    Args:
+        network: Unet, UnetPlusPlus, MAnet, Linknet, FPN, PSPNet, PAN, DeepLabV3, DeepLabV3Plus, UPerNet, Segformer or
+            DPT of segmentation_models_pytorch; or the name under which host_file registers a network of your own.
+        options: arguments of its builder, by name, where they are to differ from its defaults.
+        shallow: the place of the shallow feature that the SR branch reads; empty: the network's usual one.
+        context: the place of the deep feature that it reads; empty: the network's usual one.
+        coarse: places of up to four decoded features that deep supervision attaches heads to, finest first; empty: the
+            network's usual ones, if it has any.
+    """
+
+    network: str
+    options: dict[str, Any] = field(default_factory=dict)
+    shallow: str = ""
+    context: str = ""
+    coarse: tuple[str, ...] = ()
+
+
 @dataclass
 class DetectorConfig:
-    """The network that infers: encoder, PPM and TSDD.
+    """The network that infers: encoder, PPM and TSDD, or a host.
 
     Args:
         encoder: name of a timm network that gives features at strides 4, 8, 16 and 32 (2 too, where it has them).
-        width: channels of PPM (F6) and of the TSDD blocks.
-        head_channels: channels after the first and after the second convolution of a saliency head.
+        width: channels of PPM (F6) and of the TSDD blocks; a host has none of them.
+        head_channels: channels after the first and after the second convolution of a saliency head; a host has its own.
         head: how a block's features become logits at twice their size: 'transposed', as released; lighter:
             'subpixel', at the features' own size, each position giving 2×2 logits; 'quarter', at half that size,
             4×4 logits each; 'separable', depthwise-separable, upsampled bilinearly.
         input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
         mean: mean that the RGB input was normalised with, in [0, 1].
         std: standard deviation that the RGB input was normalised with, in [0, 1].
+        host: another network in the place of PPM and TSDD, such as a U-Net; null is ours.
     """
 
     encoder: str = "resnet50"
@@ -39,6 +71,12 @@ class DetectorConfig:
     input_size: tuple[int, int] = (224, 224)
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    host: HostConfig | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the network."""
+        return self.encoder if self.host is None else f"{self.host.network} on {self.encoder}"
 
 
 @dataclass
@@ -113,6 +151,8 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "configuration") -
 
 
 def _rebuild(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = type(None) if value is None else next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)
     return tuple(value) if isinstance(value, list) else value
@@ -130,6 +170,16 @@ def _check(hint: Any, value: Any, where: str) -> None:
     if dataclasses.is_dataclass(hint):
         for name, of in typing.get_type_hints(hint).items():
             _check(of, getattr(value, name), f"{where}.{name}")
+    elif origin is types.UnionType:  # of a part and None: a part that may be left out
+        if value is not None:
+            _check(kinds[0], value, where)
+    elif origin is dict:
+        _check_options(value, where)
+    elif origin is tuple and kinds[1:] == (...,):
+        if not isinstance(value, tuple) or len(value) > OPTIONS_LIMIT:
+            raise ValueError(f"{where} must be a list, not {value!r}")
+        for item in value:
+            _check(kinds[0], item, where)
     elif origin is tuple:
         if not isinstance(value, tuple) or len(value) != len(kinds):
             raise ValueError(f"{where} must be {len(kinds)} numbers, not {value!r}")
@@ -144,9 +194,29 @@ def _check(hint: Any, value: Any, where: str) -> None:
         raise ValueError(f"{where} must be at least 1 and no more than any network has, not {value!r}")
 
 
+def _check_options(options: Any, where: str) -> None:
+    """Raise a ValueError where a host's options are anything but a few plain values by name."""
+    if not isinstance(options, dict) or len(options) > OPTIONS_LIMIT:
+        raise ValueError(f"{where} must be up to {OPTIONS_LIMIT} named values, not {options!r}")
+    for name, value in options.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        if not isinstance(name, str) or not name.isidentifier() or len(values) > OPTIONS_LIMIT:
+            raise ValueError(f"{where}: {name!r} must name a value or up to {OPTIONS_LIMIT} of them")
+        if not all(map(_is_plain, values)):
+            raise ValueError(f"{where}.{name} must be numbers, words or switches that make sense, not {value!r}")
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (int, float):
+        return abs(value) <= WIDTH_LIMIT
+    return value is None or type(value) is bool or (type(value) is str and NAME.fullmatch(value) is not None)
+
+
 def _check_detector(config: DetectorConfig) -> None:
     """Raise a ValueError where a detector's configuration has the types that it must have, but no sense."""
-    if not re.fullmatch(r"\w{1,100}(\.\w{1,100})?", config.encoder, re.ASCII):
+    if config.host is not None and not NAME.fullmatch(config.host.network):
+        raise ValueError(f"host.network must be a network's name, not {config.host.network!r}")
+    if not NAME.fullmatch(config.encoder):
         raise ValueError(f"encoder must be the name of one of timm's own networks, not {config.encoder!r}")
     if max(config.input_size) > SIDE_LIMIT:
         raise ValueError(f"input_size must be at most {SIDE_LIMIT} a side, not {config.input_size}")

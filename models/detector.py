@@ -4,12 +4,13 @@ from torch import Tensor, nn
 
 from models.config import DetectorConfig
 from models.encoders import Encoder
+from models.hosts import Host, build_host
 from models.ppm import PPM
+from models.sizes import OUTPUT_SCALE, STRIDE, check_size
 from models.tsdd import TSDD
 from models.upsampling import bilinear
 
-STRIDE = 32
-OUTPUT_SCALE = 2
+__all__ = ["OUTPUT_SCALE", "STRIDE", "Detector", "build_detector", "check_size"]
 
 
 class Detector(nn.Module):
@@ -48,24 +49,30 @@ class Detector(nn.Module):
         logits = bilinear(logits, (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
         return {"logits": logits, "features": features, "context": context, "decoded": decoded}
 
+    def tapped(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """As `models.sral.Attachable` has it: F2, F6 and the blocks on F2…F5."""
+        found = self(rgb)
+        tapped = {"shallow": found["features"][1], "context": found["context"], "coarse": found["decoded"][1:]}
+        return {"logits": found["logits"]} | tapped
 
-def check_size(height: int, width: int) -> None:
-    """Raise a ValueError that names the nearest size that works, where height or width is no multiple of 32."""
-    if height % STRIDE or width % STRIDE or height < STRIDE or width < STRIDE:
-        nearest = tuple(max(STRIDE, round(side / STRIDE) * STRIDE) for side in (height, width))
-        raise ValueError(
-            f"input size {height}×{width}: height and width must be multiples of {STRIDE}; "
-            f"the nearest that works is {nearest[0]}×{nearest[1]}"
-        )
+    def channels(self) -> dict[str, int | list[int]]:
+        """Of what `tapped` gives, by the same names."""
+        width = self.config.width
+        return {"shallow": self.encoder.channels[1], "context": width, "coarse": [width] * 4}
 
 
-def build_detector(config: DetectorConfig, encoder_weights: str = "none") -> Detector:
-    """Build the inference network.
+def build_detector(config: DetectorConfig, encoder_weights: str = "none") -> Detector | Host:
+    """Build the inference network: ours, or the host that the configuration names.
 
     Args:
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
+
+    Raises:
+        ValueError: as `Encoder` and `build_host`.
     """
+    if config.host is not None:
+        return build_host(config, encoder_weights)
     encoder = Encoder(config.encoder, encoder_weights, config.input_size)
     ppm = PPM(encoder.channels[-1], config.width)
     tsdd = TSDD(encoder.channels, config.width, config.head_channels, config.head)

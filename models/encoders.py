@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from itertools import takewhile
 from pathlib import Path
 
 import timm
@@ -69,7 +70,7 @@ def _create_body(name: str, pretrained: bool, input_size: tuple[int, int]) -> tu
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
         raise ValueError(f"encoder {name!r}: timm has no network of that name{hint}")
-    options = _size_options(name, input_size)
+    options = size_options(name, input_size)
     body = _create(name, pretrained, options)
     reductions = body.feature_info.reduction()
     last = {stride: index for index, stride in enumerate(reductions)}
@@ -102,7 +103,7 @@ def expects_one_size(name: str) -> bool:
     return bool(timm.get_pretrained_cfg(name).fixed_input_size)
 
 
-def _size_options(name: str, input_size: tuple[int, int]) -> dict:
+def size_options(name: str, input_size: tuple[int, int]) -> dict:
     """What timm has to be told so that a network which expects one input size takes ours."""
     if not expects_one_size(name) or name.startswith("mvitv2"):
         return {}
@@ -111,9 +112,11 @@ def _size_options(name: str, input_size: tuple[int, int]) -> dict:
     return {"img_size": input_size}
 
 
-def merge_branches(encoder: Encoder) -> None:
-    """Make one convolution of the branches that an encoder (RepVGG, MobileOne, FastViT…) has for its training only."""
-    reparameterize_model(encoder.body, inplace=True)
+def merge_branches(network: nn.Module) -> None:
+    """Make one convolution of the branches that timm encoders in it (RepVGG, FastViT…) have for their training only."""
+    for module in list(network.modules()):
+        if hasattr(module, "feature_info"):
+            reparameterize_model(module, inplace=True)
 
 
 def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
@@ -163,14 +166,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _match_names(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """The encoder's tensors by their own names behind one common prefix, or None. timm writes layers_0 for layers.0."""
+    """The encoder's tensors by their own names, or None. timm writes layers_0 for layers.0.
+
+    Behind one prefix that all of the encoder's names have, and one that all of the file's have.
+    """
     state = {_flat(key): value for key, value in state.items()}
-    first = _flat(next(iter(wanted)))
+    parts = [name.split(".") for name in wanted]
+    shared = sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, zip(*(of[:-1] for of in parts), strict=False)))
+    names = {name: "_".join(of[shared:]) for name, of in zip(wanted, parts, strict=True)}
+    first = next(iter(names.values()))
     for key in state:
         if key.endswith(first):
             prefix = key.removesuffix(first)
-            if all(prefix + _flat(name) in state for name in wanted):
-                return {name: state[prefix + _flat(name)] for name in wanted}
+            if all(prefix + name in state for name in names.values()):
+                return {name: state[prefix + bare] for name, bare in names.items()}
     return None
 
 

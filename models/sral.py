@@ -1,13 +1,41 @@
 """SRAL: a detector with its training branches attached from outside. The detector inside is the inference network."""
 
+from typing import Protocol
+
 from torch import Tensor, nn
 
 from models.asrd import ASRD
-from models.config import SRALConfig
-from models.detector import Detector, build_detector
+from models.config import DetectorConfig, SRALConfig
+from models.detector import build_detector
 from models.heads import build_head
 from models.tfgm import TFGM
 from models.upsampling import bilinear
+
+
+class Attachable(Protocol):
+    """What is asked of a detector, an nn.Module, so that training branches can be attached to it.
+
+    Attributes:
+        config: what it was built from.
+        encoder: the part of it whose weights are pre-trained: it has a learning rate of its own.
+    """
+
+    config: DetectorConfig
+    encoder: nn.Module
+
+    def __call__(self, rgb: Tensor) -> dict[str, Tensor]:
+        """B×3×H×W normalised RGB to, among others, `logits` B×1×2H×2W: inference."""
+
+    def tapped(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """The same `logits` with what the training branches read.
+
+        Returns:
+            `logits`; `shallow`, a feature B×C×H/4×W/4; `context`, a deep feature B×C at any size; `coarse`, up to four
+            decoded features B×C at any size, finest first, to be supervised with heads of their own; may be empty.
+        """
+
+    def channels(self) -> dict[str, int | list[int]]:
+        """Channels of what `tapped` gives, by the same names."""
 
 
 class SRAL(nn.Module):
@@ -15,7 +43,8 @@ class SRAL(nn.Module):
 
     Args:
         detector: what remains for inference; it is not changed.
-        coarse_heads: saliency heads for the TSDD blocks on F2…F5, in that order; may be empty.
+        coarse_heads: saliency heads for what the detector gives as `coarse` (TSDD's blocks on F2…F5), in that order;
+            may be empty.
         asrd: the SR decoder, or None to train without it.
         tfgm: the guidance, or None to train without it.
         config: what it was built from; saved with its weights.
@@ -25,7 +54,12 @@ class SRAL(nn.Module):
     """
 
     def __init__(
-        self, detector: Detector, coarse_heads: nn.ModuleList, asrd: ASRD | None, tfgm: TFGM | None, config: SRALConfig
+        self,
+        detector: Attachable,
+        coarse_heads: nn.ModuleList,
+        asrd: ASRD | None,
+        tfgm: TFGM | None,
+        config: SRALConfig,
     ):
         super().__init__()
         if tfgm is not None and asrd is None:
@@ -44,13 +78,15 @@ class SRAL(nn.Module):
             `logits1` (finest) … `logits5`, B×1×2H×2W; with ASRD `sr_image`, `sr_residual`, `sr_features`, with TFGM
             `guidance`, `fused`, each B×3×2H×2W.
         """
-        found = self.detector(rgb)
+        read = self.coarse_heads or self.asrd is not None
+        found = self.detector.tapped(rgb) if read else self.detector(rgb)
         outputs = {"logits1": found["logits"]}
         size = found["logits"].shape[-2:]
-        for level, (head, decoded) in enumerate(zip(self.coarse_heads, found["decoded"][1:], strict=False), start=2):
-            outputs[f"logits{level}"] = bilinear(head(decoded), size)
+        if self.coarse_heads:
+            for level, (head, decoded) in enumerate(zip(self.coarse_heads, found["coarse"], strict=True), start=2):
+                outputs[f"logits{level}"] = bilinear(head(decoded), size)
         if self.asrd is not None:
-            outputs |= self.asrd(found["features"][1], found["context"], ycbcr)
+            outputs |= self.asrd(found["shallow"], found["context"], ycbcr)
         if self.tfgm is not None:
             outputs |= self.tfgm(found["logits"], outputs["sr_features"])
         return outputs
@@ -62,10 +98,21 @@ def build_sral(config: SRALConfig, encoder_weights: str = "none") -> SRAL:
     Args:
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
+
+    Raises:
+        ValueError: as `build_detector`; or a host gives nothing that deep supervision could be attached to.
     """
     detector = build_detector(config.detector, encoder_weights)
-    width, head = config.detector.width, (config.detector.head, config.detector.width, config.detector.head_channels)
-    coarse_heads = nn.ModuleList(build_head(*head) for _ in range(4 if config.deep_supervision else 0))
-    asrd = ASRD(detector.encoder.channels[1], width, config.asrd) if config.super_resolution else None
+    reads = config.deep_supervision or config.super_resolution
+    channels = detector.channels() if reads else {}
+    if config.deep_supervision and not channels["coarse"]:
+        raise ValueError(
+            f"deep_supervision: {config.detector.name} names no decoded features to attach saliency heads to; "
+            "set deep_supervision to false, or name some in detector.host.coarse"
+        )
+    head, inside = config.detector.head, config.detector.head_channels
+    coarse = channels["coarse"] if config.deep_supervision else []
+    coarse_heads = nn.ModuleList(build_head(head, width, inside) for width in coarse)
+    asrd = ASRD(channels["shallow"], channels["context"], config.asrd) if config.super_resolution else None
     tfgm = TFGM(config.tfgm) if config.guidance else None
     return SRAL(detector, coarse_heads, asrd, tfgm, config)

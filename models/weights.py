@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.config import DetectorConfig, SRALConfig, check_config, from_dict
 from models.detector import Detector, build_detector
+from models.hosts import Host
 from models.saved_state import check_safetensors_header, on_one_line
 from models.sral import SRAL, build_sral
 
@@ -34,7 +35,7 @@ FLOATS, WHOLE = ("F16", "BF16", "F32", "F64"), ("I64", "I32", "BOOL")
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def save_weights(path: Path | str, network: SRAL | Detector, about: Mapping[str, Any] | None = None) -> None:
+def save_weights(path: Path | str, network: SRAL | Detector | Host, about: Mapping[str, Any] | None = None) -> None:
     """Write a network's parameters and buffers, whole or not at all.
 
     Args:
@@ -42,13 +43,27 @@ def save_weights(path: Path | str, network: SRAL | Detector, about: Mapping[str,
         network: the training network (kind 'training') or the inference network (kind 'inference').
         about: what else the file should say of itself, as JSON values: command, epoch, scores…
     """
-    path = Path(path)
     metadata = {
         "format": "sral",
         "kind": "training" if isinstance(network, SRAL) else "inference",
         "config": json.dumps(dataclasses.asdict(network.config)),
         "about": json.dumps(dict(about or {})),
     }
+    _save(Path(path), network, metadata)
+
+
+def save_bare(path: Path | str, network: nn.Module, about: Mapping[str, Any] | None = None) -> None:
+    """Write a network's own state dict, whole or not at all: `network.load_state_dict(load_file(path))` reads it.
+
+    Args:
+        path: a .safetensors file; replaced if it is there.
+        network: any, such as what `models.hosts.release` gives.
+        about: as `save_weights` has it.
+    """
+    _save(Path(path), network, {"format": "pt", "about": json.dumps(dict(about or {}))})
+
+
+def _save(path: Path, network: nn.Module, metadata: dict[str, str]) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -133,8 +148,11 @@ def _parsed(text: str) -> dict[str, Any]:
     return found
 
 
-def load_detector(path: Path | str) -> Detector:
+def load_detector(path: Path | str) -> Detector | Host:
     """Rebuild the inference network of a weights file, in eval mode on the CPU; training branches are never built.
+
+    Where that is a network of the user's own, the Python file that registers it has to have been run before
+    (`models.hosts.run_host_file`): a weights file names no code.
 
     Raises:
         FileNotFoundError, ValueError: as `read_header`, or its tensors are not its configuration's.

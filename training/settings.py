@@ -104,10 +104,13 @@ class Settings:
         best_by: the validation figure (protocol authors) by which best.safetensors is kept.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
+        host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`); it
+            is run.
         detector: the network that infers.
         asrd: the SR decoder.
         tfgm: the guidance.
-        deep_supervision: attach a saliency head to each of the four coarser TSDD blocks.
+        deep_supervision: attach a saliency head to each of the four coarser TSDD blocks. Hosts have none of these: set
+            it to false, or name features in detector.host.coarse.
         super_resolution: attach the SR decoder.
         guidance: attach the guidance; it needs the SR decoder.
         loss: the weight of each loss term.
@@ -129,6 +132,7 @@ class Settings:
     checkpoints_kept: PositiveInt = 2
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
+    host_file: str | None = None
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     asrd: ASRDConfig = field(default_factory=ASRDConfig)
     tfgm: TFGMConfig = field(default_factory=TFGMConfig)
@@ -161,6 +165,7 @@ class Settings:
 # What may differ when a run is resumed: where and how it runs, not what it computes.
 FREE_ON_RESUME = (
     "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "data.root", "data.cache", "data.workers",
+    "host_file",
 )  # fmt: skip
 
 
