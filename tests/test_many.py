@@ -315,6 +315,22 @@ def test_table(config, tmp_path, stand_ins, capsys):
     assert text in capsys.readouterr().out
 
 
+def test_gains_are_against_each_rows_own_baseline(config, tmp_path, stand_ins):
+    off = {"super_resolution": False, "guidance": False}
+    runs = {"a": {**off}, "b": {}, "c": {**off, "baseline": "c"}, "d": {"baseline": "c"}, "e": {"baseline": "b"}}
+    assert _run(_list(tmp_path, seeds=[1, 2, 6], runs=runs), stand_ins) == 0
+    rows = _csv(tmp_path / "table")
+    found = {name: rows[name, "validation", "authors", "Sm"] for name in runs}
+    gains = {name: row["gain"] and round(float(row["gain"]), 6) for name, row in found.items()}
+    assert gains == {"a": "", "b": 0.5, "c": "", "d": 0.5, "e": 0.0}
+    assert [row["baseline"] for row in found.values()] == ["a", "a", "c", "c", "b"]
+    text = (tmp_path / "table" / "table.md").read_text()
+    assert "+0.5000 \\* on c |" in text
+    assert "Gain: against the row that is named." in text
+    refused = _refused(_list(tmp_path, runs={"a": {}, "b": {"baseline": "z"}}), stand_ins)
+    assert "run b: its baseline 'z' is none of a, b" in refused
+
+
 def test_table_of_one_seed_and_without_validation(config, tmp_path, stand_ins, capsys):
     runs = {"a": {}, "b": {"data": {"validation": 0}}}
     assert _run(_list(tmp_path, seeds=[1], runs=runs), stand_ins) == 0

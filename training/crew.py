@@ -43,8 +43,9 @@ class Commands:
             maps = str(run.folder / "maps" / name)
             split = ["--dataset", name, "--root", root]
             if missing:
-                weights = str(run.folder / "best.safetensors")
-                yield [*self.maps, "--weights", weights, *split, "--output", maps, "--resume"]
+                weights = ["--weights", str(run.folder / "best.safetensors")]
+                weights += ["--host-file", run.host_file] if run.host_file else []
+                yield [*self.maps, *weights, *split, "--output", maps, "--resume"]
             for protocol in missing:
                 out = str(run.scores_file(name, protocol).parent)
                 method = f"{run.configuration}={maps}"

@@ -8,10 +8,10 @@ LIST.yaml names the configurations; an option after it replaces what it says:
     output: runs/ablation                 # the folder of all runs and of the table
     seeds: [1, 2, 3]
     common: {epochs: 40}                  # settings of every run, over its config file's
-    runs:                                 # the table's rows; gains are against the first
+    runs:                                 # the table's rows; gains are against the first, or a row's own baseline
       plain: {config: configs/light.yaml, super_resolution: false, guidance: false}
       sral: {config: configs/light.yaml}
-      slow: {config: configs/light.yaml, optimiser: {lr: 5.0e-4}, data.workers: 2}
+      slow: {config: configs/light.yaml, optimiser: {lr: 5.0e-4}, data.workers: 2, baseline: sral}
     test: {ORSSD: data/ORSSD}             # score these sets' test splits too, under both protocols
 
 Each run is `train.py --config=FILE --key=value … --output=OUTPUT/NAME/seed_N --seed=N --resume`; what follows `--` goes
@@ -84,13 +84,15 @@ def plan_of(arguments: Sequence[str]) -> tuple[Plan, Namespace]:
     runs = options.runs or {Path(file).stem: {"config": file} for file in options.configs}
     if len(runs) < len(options.configs):
         raise ValueError("--configs: two files of one name, which would be their runs': name the runs in a LIST.yaml")
+    baselines = {name: run["baseline"] for name, run in runs.items() if "baseline" in run}
     configurations = {name: [*_options(name, run, options.common), *extra] for name, run in runs.items()}
-    return Plan(Path(options.output), [int(seed) for seed in options.seeds], configurations, options.test), options
+    seeds = [int(seed) for seed in options.seeds]
+    return Plan(Path(options.output), seeds, configurations, options.test, baselines), options
 
 
 def _options(name: str, run: dict[str, Any], shared: dict[str, Any]) -> list[str]:
     """A configuration as train.py's options: its file, then the settings that all share, then its own."""
-    own = dict(run)
+    own = {key: value for key, value in run.items() if key != "baseline"}
     file = [f"--config={own.pop('config')}"] if "config" in own else []
     settings = flatten(shared) | flatten(own)
     for key in settings:

@@ -40,6 +40,11 @@ class Run:
         return self.folder / "output.log"
 
     @property
+    def host_file(self) -> str | None:
+        """The Python file that registers the network, where it is the user's own; of a finished run."""
+        return _recorded(self).get("host_file")
+
+    @property
     def has_begun(self) -> bool:
         """Whether there is a checkpoint to go on from."""
         return bool(checkpoints(self.folder))
@@ -84,17 +89,18 @@ class Plan:
         seeds: each configuration is run with each.
         configurations: train.py's options by the configuration's name, in the table's order.
         test: the folder of each data set whose test split is scored, by the data set's name.
+        baselines: the configuration that one is compared with, by its name, where that is not the first.
     """
 
     output: Path
     seeds: Sequence[int]
     configurations: Mapping[str, Sequence[str]]
     test: Mapping[str, str] = field(default_factory=dict)
+    baselines: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def first(self) -> str:
-        """The configuration that the others are compared with."""
-        return next(iter(self.configurations))
+    def baseline(self, name: str) -> str:
+        """The configuration that one is compared with, perhaps itself: then nothing is said of it."""
+        return self.baselines.get(name, next(iter(self.configurations)))
 
     @property
     def runs(self) -> list[Run]:
@@ -115,6 +121,9 @@ def check(plan: Plan) -> None:
     for name in plan.configurations:
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise ValueError(f"run {name!r}: the name becomes a folder; make it of letters, digits and ._+-")
+    for name, baseline in plan.baselines.items():
+        if baseline not in plan.configurations:
+            raise ValueError(f"run {name}: its baseline {baseline!r} is none of {', '.join(plan.configurations)}")
     for name, root in plan.test.items():
         if not Path(root).is_dir():
             raise ValueError(f"test set {name}: there is no folder {root}")
@@ -154,13 +163,17 @@ def _settings(name: str, options: Sequence[str]) -> Settings:
 
 def _changes(run: Run, settings: Settings) -> list[str]:
     """What makes the run that is asked for another than the finished one."""
+    settings.seed = run.seed
+    return differences(settings, _recorded(run))
+
+
+def _recorded(run: Run) -> dict[str, Any]:
+    """The settings of a finished run."""
     path = run.folder / "config.yaml"
     try:
-        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{run.folder} is finished, but its config.yaml cannot be read: {error}") from error
-    settings.seed = run.seed
-    return differences(settings, recorded)
 
 
 def _read_json(path: Path, *keys: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The table of many runs: mean ± standard deviation over seeds, and what each configuration gains over the first."""
+"""The table of many runs: mean ± standard deviation over seeds, and what each configuration gains over its baseline."""
 
 import csv
 import io
@@ -29,8 +29,9 @@ class Row(NamedTuple):
         n: seeds.
         mean: over the seeds.
         sd: sample standard deviation over the seeds (n − 1); None for one seed.
-        gain: mean less the first configuration's, as the figure counts (a smaller MAE is a negative gain); None for the
-            first itself, and where it has no scores.
+        baseline: the configuration that it is compared with; its own name where it is one itself.
+        gain: mean less the baseline's, as the figure counts (a smaller MAE is a negative gain); None for a baseline
+            itself, and where it has no scores.
         p: of Welch's two-sided t-test of the gain; None where there is none, or a single seed on either side.
     """
 
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     n: int
     mean: float
     sd: float | None
+    baseline: str
     gain: float | None
     p: float | None
 
@@ -63,7 +65,8 @@ def summarise(plan: Plan) -> list[Row]:
                 values.setdefault((run.configuration, scored, protocol, figure), []).append(value)
     names, sets = list(plan.configurations), ["validation", *plan.test]
     order = sorted(values, key=lambda key: (sets.index(key[1]), PROTOCOLS.index(key[2]), names.index(key[0])))
-    return [_row(key, values[key], values.get((plan.first, *key[1:]), [])) for key in order]
+    baselines = {name: plan.baseline(name) for name in names}
+    return [_row(key, values[key], baselines[key[0]], values.get((baselines[key[0]], *key[1:]), [])) for key in order]
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -82,11 +85,13 @@ def as_markdown(plan: Plan, rows: Sequence[Row]) -> str:
         chosen = {(row.configuration, row.figure): row for row in rows if (row.scored, row.protocol) == key}
         parts.append(f"{split} (protocol {protocol})\n\n{_aligned(_cells(plan, chosen))}\n")
     parts.append("Mean ± sample standard deviation over seeds.")
-    if len(plan.configurations) > 1:
-        parts.append(f" Gain: against {plan.first}.")
+    against = {name: plan.baseline(name) for name in plan.configurations}
+    baselines = list(dict.fromkeys(base for name, base in against.items() if base != name))
+    if baselines:
+        parts.append(f" Gain: against {baselines[0] if len(baselines) == 1 else 'the row that is named'}.")
     if any(row.star for row in rows):
         spread = f"more than the spread over seeds (Welch's t-test, p < {SIGNIFICANT})"
-        parts.append(f" \\*: another than {plan.first} by {spread}.")
+        parts.append(f" \\*: another than {baselines[0] if len(baselines) == 1 else 'that row'} by {spread}.")
     return "".join([*parts, "\n"])
 
 
@@ -109,12 +114,12 @@ def write_table(plan: Plan) -> str:
     return table
 
 
-def _row(key: tuple[str, str, str, str], values: list[float], base: list[float]) -> Row:
+def _row(key: tuple[str, str, str, str], values: list[float], baseline: str, base: list[float]) -> Row:
     mean, sd = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
     if not base or values is base:
-        return Row(*key, len(values), mean, sd, None, None)
+        return Row(*key, len(values), mean, sd, baseline, None, None)
     p = _welch(values, base) if min(len(values), len(base)) > 1 else None
-    return Row(*key, len(values), mean, sd, mean - statistics.fmean(base), p)
+    return Row(*key, len(values), mean, sd, baseline, mean - statistics.fmean(base), p)
 
 
 def _welch(values: list[float], base: list[float]) -> float | None:
@@ -132,10 +137,12 @@ def _cells(plan: Plan, rows: dict[tuple[str, str], Row]) -> list[list[str]]:
     figures = list(dict.fromkeys(figure for _, figure in rows))
     heads = [f"{SHOWN.get(figure, figure)} {'↓' if figure == 'MAE' else '↑'}" for figure in figures]
     lines = [["configuration", "seeds", *heads, "gain in Sm"]]
+    several = len({row.baseline for row in rows.values()}) > 1
     for name in plan.configurations:
         found = [rows[name, figure] for figure in figures if (name, figure) in rows]
         means = [f"{row.mean:.4f}" + ("" if row.sd is None else f" ± {row.sd:.4f}") + row.star for row in found]
-        gains = [f"{row.gain:+.4f}{row.star}" for row in found if row.figure == "Sm" and row.gain is not None]
+        gains = [row for row in found if row.figure == "Sm" and row.gain is not None]
+        gains = [f"{row.gain:+.4f}{row.star}{f' on {row.baseline}' if several else ''}" for row in gains]
         lines.append([name, str(found[0].n if found else 0), *(means or ["–"] * len(figures)), *(gains or ["–"])])
     return lines if len(lines) > 2 else [line[:-1] for line in lines]
 
