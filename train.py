@@ -26,10 +26,9 @@ from tqdm import tqdm
 
 from datasets.augment import ycbcr_to_rgb
 from datasets.cache import cache_bytes, open_cache
-from datasets.catalog import Pair, find_pairs, leave_out, pair_folders, split_validation
+from datasets.catalog import Pair
 from datasets.faults import remark_lines
 from datasets.records import Records
-from datasets.sample import make_sample_set
 from datasets.views import SalientObjectBatches, Views, as_it_is
 from models.detector import check_size
 from models.hosts import run_host_file
@@ -38,6 +37,7 @@ from models.sral import SRAL, build_sral
 from models.weights import save_weights
 from training.average import build_average
 from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, save_checkpoint
+from training.data import find_data
 from training.logbook import FINISHED, Logbook, versions, write_finished, write_record
 from training.order import Order
 from training.parallel import build_accelerator, train_as_one
@@ -45,7 +45,7 @@ from training.pictures import draw_validation, showcase
 from training.rehearsal import Cost, rehearse
 from training.run_folder import claimed
 from training.schedule import build_optimiser, build_schedule
-from training.settings import DataSettings, Settings, Start, dump, parse
+from training.settings import Settings, Start, dump, parse
 from training.step import Ledger, Step
 from training.stopping import Stopping, leave_signals_to_the_main_process
 from training.validation import validate
@@ -98,8 +98,7 @@ def train(start: Start) -> int:
     if settings.host_file:
         run_host_file(settings.host_file)
     with accelerator.local_main_process_first():  # it may have to render the sample set
-        pairs = leave_out(find_data(settings.data), settings.data.exclude)
-    training_pairs, validation_pairs = split_validation(pairs, settings.data.validation, settings.data.validation_seed)
+        pairs, training_pairs, validation_pairs = find_data(settings.data)
     order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
     network = build_sral(settings.network(), "none" if resume else settings.encoder_weights)  # a checkpoint has its own
@@ -252,15 +251,6 @@ def train(start: Start) -> int:
             write_finished(folder, result | {"seconds": progress["seconds"], "seed": settings.seed})
             print(f"{folder}/last.safetensors and best.safetensors (epoch {best['epoch']}) are ready for getsmaps.py")
     return 0
-
-
-def find_data(settings: DataSettings) -> list[Pair]:
-    """The training split's pairs; the test split is not looked at."""
-    if settings.dataset == "folders":
-        return pair_folders(settings.images, settings.masks)
-    if settings.dataset == "sample":
-        make_sample_set(Path(settings.root))
-    return find_pairs(settings.dataset, settings.root, "train")
 
 
 def open_records(pairs: list[Pair], settings: Settings, detail: float, on_demand: bool) -> Records:

@@ -1,9 +1,10 @@
 """Look at maps: rows of image | mask | each method's map | overlay, as one picture.
 
     python compute_results/gallery.py (--images DIR --masks DIR | --dataset NAME --root DIR [--split SPLIT])
-        --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png [--rows N | --stems STEM …]
+        --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png [--rows N [--differ] | --stems STEM …]
 
-The overlay lays the last method's map over the image in red, with the mask's outline in green.
+With --differ, the images on which the first and the last method's maps differ most. The overlay lays the last method's
+map over the image in red, with the mask's outline in green.
 """
 
 import argparse
@@ -76,6 +77,19 @@ def choose(stems: list[str], count: int) -> list[str]:
     return [stems[round(index * (len(stems) - 1) / max(count - 1, 1))] for index in range(count)]
 
 
+def most_different(maps: dict[str, tuple[Path, Path]], count: int) -> list[str]:
+    """The `count` stems whose two maps have the largest mean absolute difference, the largest first."""
+    differences = {stem: _difference(*map(read_map, pair)) for stem, pair in maps.items()}
+    return sorted(differences, key=differences.get, reverse=True)[:count]
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Mean absolute difference of two uint8 maps, which may differ in size."""
+    return float(
+        np.abs(np.asarray(_cell(Image.fromarray(ours)), int) - np.asarray(_cell(Image.fromarray(theirs)))).mean()
+    )
+
+
 def _cell(image: Image.Image) -> Image.Image:
     return image.resize((CELL, CELL), Image.Resampling.BILINEAR)
 
@@ -98,9 +112,13 @@ def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[
     unknown = [stem for stem in options.stems or () if stem not in drawable]
     if unknown or not drawable:
         raise ValueError(f"no map of every method for {', '.join(unknown) or 'any image'}: check --maps and --stems")
+    stems = options.stems or choose(drawable, options.rows)
+    if options.differ:
+        first, *_, last = maps.values()
+        stems = most_different({stem: (first[stem].map, last[stem].map) for stem in drawable}, options.rows)
     return [
         (stem, pairs[stem].image, pairs[stem].mask, {method: found[stem].map for method, found in maps.items()})
-        for stem in options.stems or choose(drawable, options.rows)
+        for stem in stems
     ]
 
 
@@ -116,8 +134,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG to write")
     parser.add_argument("--rows", type=int, default=8, metavar="N", help="images to show, evenly spread (default: 8)")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="these images instead")
+    parser.add_argument("--differ", action="store_true", help="those on which first and last method differ most")
     options = parser.parse_args()
     try:
+        if options.differ and (options.stems or len(options.maps) < 2):
+            raise ValueError("--differ compares two methods' --maps, and chooses the images itself: without --stems")
         if options.rows < 1:
             raise ValueError(f"--rows {options.rows}: at least 1")
         rows = _find_rows(options)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compute_results.gallery import CELL, choose, overlay
+from compute_results.gallery import CELL, choose, most_different, overlay
 
 
 @pytest.fixture
@@ -40,7 +40,12 @@ def test_command(root, folders):
 
 @pytest.mark.parametrize(
     ("more", "maps", "says"),
-    [(("--stems", "x"), "SRAL=maps", "for x"), ((), "SRAL", "write METHOD=DIR"), ((), "SRAL=nowhere", "nowhere")],
+    [
+        (("--stems", "x"), "SRAL=maps", "for x"),
+        (("--differ",), "SRAL=maps", "compares two methods"),
+        ((), "SRAL", "write METHOD=DIR"),
+        ((), "SRAL=nowhere", "nowhere"),
+    ],
 )
 def test_bad_input_is_one_line(root, folders, more, maps, says):
     run = _draw(root, folders, *more, maps=maps)
@@ -63,3 +68,12 @@ def test_rows_are_spread_over_all_images():
     assert choose(list("abcdefghi"), 3) == ["a", "e", "i"]
     assert choose(["a"], 8) == ["a"]
     assert choose(["a", "b"], 1) == ["a"]
+
+
+def test_the_images_on_which_two_methods_differ_most(tmp_path):
+    maps = {}
+    for stem, (ours, theirs) in {"a": (10, 12), "b": (200, 90), "c": (0, 60), "d": (5, 5)}.items():
+        Image.new("L", (64, 64), ours).save(tmp_path / f"{stem}_ours.png")
+        Image.new("L", (32, 48), theirs).save(tmp_path / f"{stem}_theirs.png")
+        maps[stem] = (tmp_path / f"{stem}_ours.png", tmp_path / f"{stem}_theirs.png")
+    assert most_different(maps, 3) == ["b", "c", "a"]

@@ -331,6 +331,16 @@ def test_gains_are_against_each_rows_own_baseline(config, tmp_path, stand_ins):
     assert "run b: its baseline 'z' is none of a, b" in refused
 
 
+def test_every_list_is_a_plan(root):
+    files = sorted((root / "configs" / "lists").glob("*.yaml"))
+    assert files
+    for file in files:
+        plan, _ = plan_of(["--list", str(file)])
+        for options in plan.configurations.values():
+            parse(options).settings.check()
+        assert set(plan.baselines.values()) <= set(plan.configurations)
+
+
 def test_table_of_one_seed_and_without_validation(config, tmp_path, stand_ins, capsys):
     runs = {"a": {}, "b": {"data": {"validation": 0}}}
     assert _run(_list(tmp_path, seeds=[1], runs=runs), stand_ins) == 0

@@ -103,6 +103,22 @@ def load_checkpoint(run: Path, settings: Settings, parts: dict[str, Any], force:
         raise ValueError(f"{path} does not fit this run's network or optimiser: {reason}") from error
 
 
+def read_network(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What network a checkpoint holds: the settings of its run, and the state dict that the run would write as weights.
+
+    Where there is a moving average of the weights, that is what a run writes.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; it is no readable checkpoint.
+    """
+    state = _read(path)
+    try:
+        average = state["parts"].get("average")
+        return state["settings"], average["module"] if average else state["parts"]["network"]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+
+
 def clear_unfinished(run: Path) -> None:
     """Remove what a killed run was in the middle of writing."""
     for folder in (run, run / FOLDER):

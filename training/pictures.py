@@ -1,6 +1,6 @@
 """What a run looks like: validation images beside masks and maps, and what goes through the SR branch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +41,23 @@ def showcase(network: nn.Module, views: dict[str, Tensor], to_rgb: Callable[[Ten
     return {caption: images.cpu() for caption, images in columns.items()}
 
 
-def draw_validation(path: Path, columns: dict[str, Tensor], stems: Sequence[str], title: str) -> None:
-    """Write the columns of `showcase` side by side as a PNG, under their captions; a row an image, with its stem."""
+def draw_validation(
+    path: Path,
+    columns: dict[str, Tensor],
+    stems: Sequence[str],
+    title: str,
+    notes: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write the columns of `showcase` side by side as a PNG, under their captions; a row an image, with its stem.
+
+    `notes` has, by caption, what is written at the foot of each of a column's images.
+    """
     rows = len(stems)
     size = (len(columns) * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP + 2 * CAPTION)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     pen.text((GAP, 2), title, "black", font)
+    written = {"fill": "yellow", "font": font, "stroke_width": 1, "stroke_fill": "black"}
     for column, (caption, images) in enumerate(columns.items()):
         left = GAP + column * (TILE + GAP)
         pen.text((left, CAPTION), caption, "black", font)
@@ -57,6 +67,8 @@ def draw_validation(path: Path, columns: dict[str, Tensor], stems: Sequence[str]
             upper = 2 * CAPTION + row * (TILE + GAP)
             sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), (left, upper))
             if column == 0:
-                pen.text((left + 3, upper + 2), stems[row], "yellow", font, stroke_width=1, stroke_fill="black")
+                pen.text((left + 3, upper + 2), stems[row], **written)
+            if caption in (notes or {}):
+                pen.text((left + 3, upper + TILE - CAPTION), notes[caption][row], **written)
     with whole_file(path) as file:
         sheet.save(file, "PNG")

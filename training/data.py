@@ -1,0 +1,25 @@
+"""The pairs that a run trains on and is validated by, as its settings name them."""
+
+from pathlib import Path
+
+from datasets.catalog import Pair, find_pairs, leave_out, pair_folders, split_validation
+from datasets.sample import make_sample_set
+from training.settings import DataSettings
+
+
+def find_data(settings: DataSettings) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """The training split's pairs: all, those that are trained on, and the validation part. The test split is not read.
+
+    The sample set is rendered where it is not there.
+
+    Raises:
+        FileNotFoundError, ValueError: as `datasets.catalog`'s functions.
+    """
+    if settings.dataset == "folders":
+        pairs = pair_folders(settings.images, settings.masks)
+    else:
+        if settings.dataset == "sample":
+            make_sample_set(Path(settings.root))
+        pairs = find_pairs(settings.dataset, settings.root, "train")
+    pairs = leave_out(pairs, settings.exclude)
+    return pairs, *split_validation(pairs, settings.validation, settings.validation_seed)
