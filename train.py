@@ -48,6 +48,7 @@ from training.schedule import build_optimiser, build_schedule
 from training.settings import Settings, Start, dump, parse
 from training.step import Ledger, Step
 from training.stopping import Stopping, leave_signals_to_the_main_process
+from training.teacher import load_teacher
 from training.validation import validate
 
 SETTLE_EVERY = 10
@@ -103,6 +104,11 @@ def train(start: Start) -> int:
     torch.manual_seed(settings.seed)
     network = build_sral(settings.network(), "none" if resume else settings.encoder_weights)  # a checkpoint has its own
 
+    teacher = None
+    if settings.teacher:
+        size = settings.detector.input_size
+        teacher = load_teacher(settings.teacher, size, device, ycbcr_to_rgb, accelerator.autocast)
+
     # The images. What is done to them in an epoch depends on the seed, the epoch and their places alone.
     with accelerator.local_main_process_first():  # it builds the cache, the others find it built
         fine, plain = (
@@ -132,6 +138,8 @@ def train(start: Start) -> int:
     kept = average.module if average is not None else network  # what is validated and written
 
     def losses(made: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if teacher is not None:
+            made["teacher"] = teacher(made["sr_target"])
         terms = loss_terms(prepared(made["rgb"], made["ycbcr"]), made, network.tfgm)
         if settings.tfgm.affinity_batch == "sum" and "affinity" in terms:
             terms["affinity"] = terms["affinity"] * processes  # the processes' gradients are averaged, not summed

@@ -18,6 +18,7 @@ class LossWeights:
         sr_first_epoch: the same in the first epoch, before the SR branch gives anything like an image.
         spatial: of TFGM's spatial consistency.
         affinity: of TFGM's affinity.
+        teacher: of the structure loss between the finest map and a teacher's.
     """
 
     saliency: tuple[float, float, float, float, float] = (1.0, 1.0, 0.5, 0.25, 0.125)
@@ -25,12 +26,13 @@ class LossWeights:
     sr_first_epoch: float = 1.0
     spatial: float = 1.0
     affinity: float = 1.0
+    teacher: float = 1.0
 
     def of_epoch(self, epoch: int) -> dict[str, float]:
         """The weights by term in `epoch`, counted from 0."""
         maps = {f"saliency{i}": weight for i, weight in enumerate(self.saliency, start=1)}
         sr = self.sr_first_epoch if epoch == 0 else self.sr
-        return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity}
+        return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
 
 
 def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -47,11 +49,12 @@ def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def loss_terms(outputs: dict[str, Tensor], targets: dict[str, Tensor], tfgm: TFGM | None) -> dict[str, Tensor]:
-    """The unweighted terms that `outputs` allow: `saliency1`…`saliency5`, `sr`, `spatial`, `affinity`.
+    """The unweighted terms that `outputs` allow: `saliency1`…`saliency5`, `sr`, `spatial`, `affinity`, `teacher`.
 
     Args:
         outputs: what the training network returned.
-        targets: `mask` B×1×2H×2W and `sr_target` B×3×2H×2W, both in [0, 1].
+        targets: `mask` B×1×2H×2W and `sr_target` B×3×2H×2W, both in [0, 1]; `teacher`, where there is one, its
+            saliency, B×1×2H×2W in [0, 1].
         tfgm: the guidance module whose `fused` is among the outputs.
     """
     mask, sr_target = targets["mask"], targets["sr_target"]
@@ -61,6 +64,8 @@ def loss_terms(outputs: dict[str, Tensor], targets: dict[str, Tensor], tfgm: TFG
         terms["sr"] = F.mse_loss(outputs["sr_image"].float(), sr_target)
     if tfgm is not None:
         terms |= tfgm.losses(outputs["fused"], sr_target, mask)
+    if "teacher" in targets:
+        terms["teacher"] = structure_loss(outputs["logits1"].float(), targets["teacher"])
     return terms
 
 

@@ -30,7 +30,7 @@ from models.registry import KINDS, HostKind
 from models.smp_hosts import CONTEXTS
 from models.sral import SRAL, build_sral
 from models.weights import load_detector, load_sral, read_header, save_weights
-from training.settings import parse
+from training.settings import differences, parse, plain
 
 NARROW = ASRDConfig(shallow_channels=8, fuse_channels=(8, 8, 8), up_channels=(8, 8, 8))
 SIZE = (64, 96)
@@ -396,6 +396,16 @@ def test_older_files_have_no_host():
     read = from_dict(DetectorConfig, config)
     check_config(read)
     assert read == DetectorConfig("lcnet_035")
+
+
+def test_a_run_goes_on_with_the_host_that_it_began_with():
+    ours, host = parse([]).settings, parse(["--detector.host.network=Unet"]).settings
+    older = plain(ours)
+    older["detector"].pop("host")  # as it was before there were hosts
+    assert differences(ours, older) == []
+    assert differences(host, plain(host)) == []
+    assert differences(host, older)[0] == "detector.host.network: None -> Unet"
+    assert "detector.host.network: Unet -> None" in differences(ours, plain(host))
 
 
 def test_pooling_to_rows_and_columns():

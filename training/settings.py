@@ -106,6 +106,8 @@ class Settings:
             timm's or torchvision's names.
         host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`); it
             is run.
+        teacher: a weights file of a network that was trained at twice detector.input_size: its maps of the SR target
+            are targets too, beside the masks (loss.teacher). It costs a forward pass at that size in each step.
         detector: the network that infers.
         asrd: the SR decoder.
         tfgm: the guidance.
@@ -133,6 +135,7 @@ class Settings:
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
     host_file: str | None = None
+    teacher: str | None = None
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     asrd: ASRDConfig = field(default_factory=ASRDConfig)
     tfgm: TFGMConfig = field(default_factory=TFGMConfig)
@@ -242,10 +245,13 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(settings: Settings, recorded: dict[str, Any]) -> list[str]:
-    """What makes `settings` another run than the recorded one, as 'key: recorded -> now'."""
-    now, then = flatten(plain(settings)), flatten(recorded)
-    keys = [key for key in now if key not in FREE_ON_RESUME]
-    return [f"{key}: {then.get(key)} -> {now[key]}" for key in keys if then.get(key) != now[key]]
+    """What makes `settings` another run than the recorded one, as 'key: recorded -> now'.
+
+    A key that is not recorded did not exist then: the run was what the key's default is now.
+    """
+    now, then = flatten(plain(settings)), flatten(plain(Settings())) | flatten(recorded)
+    keys = [key for key in dict.fromkeys([*now, *then]) if key not in FREE_ON_RESUME]
+    return [f"{key}: {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
 
 
 def dump(settings: Settings) -> str:

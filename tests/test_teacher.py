@@ -1,0 +1,77 @@
+"""Distilling from a higher resolution: what the teacher sees and gives, and a run with one."""
+
+import csv
+
+import pytest
+import torch
+from conftest import small_network
+
+import train
+from datasets.augment import ycbcr_to_rgb
+from models.losses import LossWeights, loss_terms, structure_loss
+from models.weights import save_weights
+from training.settings import parse
+from training.teacher import Teacher, load_teacher
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network for 128×128, untrained."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_weights(path, small_network("lcnet_035", (128, 128)))
+    return path
+
+
+def test_it_sees_the_target_and_gives_its_map(weights):
+    teacher = load_teacher(weights, (64, 64), torch.device("cpu"), ycbcr_to_rgb, torch.no_grad)
+    grey = torch.full((1, 3, 128, 128), 0.5)
+    grey[:, 0, :, 64:] = 0.25
+    seen = []
+    teacher.detector.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    found = teacher(grey)
+    assert found.shape == (1, 1, 128, 128)
+    assert not found.requires_grad
+    assert 0 <= float(found.min()) < float(found.max()) <= 1
+    mean, std = teacher.detector.config.mean, teacher.detector.config.std
+    for channel in range(3):  # zero chroma is 128/255: next to grey
+        assert float(seen[0][0, channel, 5, 100]) == pytest.approx((0.25 - mean[channel]) / std[channel], abs=0.02)
+    assert not teacher.detector.training
+    logits = teacher.detector(seen[0])["logits"]
+    assert logits.shape == (1, 1, 256, 256)
+    corners = logits[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].sigmoid()
+    torch.testing.assert_close(found[:, :, [0, 0, -1, -1], [0, -1, 0, -1]], corners)
+
+
+def test_a_teacher_of_another_size_is_refused(weights):
+    with pytest.raises(ValueError, match=r"was trained at 128×128, the student's SR target is 448×448: train it with"):
+        load_teacher(weights, (224, 224), torch.device("cpu"), ycbcr_to_rgb, torch.no_grad)
+
+
+def test_its_term():
+    logits, soft = torch.randn(2, 1, 8, 8, requires_grad=True), torch.rand(2, 1, 8, 8)
+    targets = {"mask": torch.ones(2, 1, 8, 8), "sr_target": torch.zeros(2, 3, 8, 8)}
+    assert set(loss_terms({"logits1": logits}, targets, None)) == {"saliency1"}
+    terms = loss_terms({"logits1": logits}, targets | {"teacher": soft}, None)
+    assert torch.equal(terms["teacher"], structure_loss(logits, soft))
+    assert LossWeights(teacher=0.3).of_epoch(0)["teacher"] == 0.3
+
+
+def test_it_stays_out_of_the_network():
+    network = small_network("lcnet_035", (64, 64))
+    before = set(network.state_dict())
+    teacher = Teacher(network.detector, ycbcr_to_rgb)
+    assert set(network.state_dict()) == before
+    assert not any(value.requires_grad for value in teacher.detector.parameters())
+
+
+def test_a_run_with_a_teacher(weights, training_pairs, tmp_path):
+    start = parse([
+        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]", "--guidance=false",
+        "--detector.input_size=[64,64]", "--super_resolution=false", "--deep_supervision=false", "--loss.teacher=0.5",
+        "--encoder_weights=none", "--batch_size=2", "--epochs=1", "--device=cpu", "--data.validation=0.3",
+        "--data.cache=null", "--data.dataset=folders", f"--data.images={training_pairs}/train-images",
+        f"--data.masks={training_pairs}/train-labels", f"--output={tmp_path / 'run'}", f"--teacher={weights}",
+    ])  # fmt: skip
+    assert train.train(start) == 0
+    (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    assert float(row["total"]) == pytest.approx(float(row["saliency1"]) + 0.5 * float(row["teacher"]), rel=1e-5)
