@@ -1,6 +1,7 @@
 """Parameters and multiply–adds of the networks that share one set of weights, part by part.
 
-    python benchmarks/complexity.py [--encoder resnet50 | --weights FILE] [--size 224] [--json FILE]
+    python benchmarks/complexity.py [--encoder resnet50] [--host Unet] [--size 224] [--json FILE]
+    python benchmarks/complexity.py --weights FILE …
 
 Two counters side by side: torch's own, which is right, and thop, which published figures use. torch counts what
 convolutions, linear layers and attention multiply. thop looks at modules alone: it adds batch norms, PReLUs and
@@ -14,7 +15,7 @@ import argparse
 import json
 import sys
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,12 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compute_results.atomic import write_whole
 from inference.fold import fold
-from models.config import DetectorConfig, SRALConfig
+from models.config import DetectorConfig, HostConfig, SRALConfig
 from models.detector import check_size
 from models.sral import build_sral
 from models.weights import read_header
 
 PARTS = {
+    "host": "detector.network",
     "encoder": "detector.encoder",
     "PPM": "detector.ppm",
     "TSDD blocks": "detector.tsdd.blocks",
@@ -41,15 +43,19 @@ PARTS = {
 }
 """What the training network is made of, and where; all of it lies in one of these."""
 
-FORM = {"encoder": "encoder", "PPM": "ppm", "TSDD blocks": "blocks", "finest head": "head"}
+FORM = {"host": "host.network", "encoder": "encoder", "PPM": "ppm", "TSDD blocks": "blocks", "finest head": "head"}
 """Where the inference form has its parts."""
 
 NETWORKS = {
     "training": tuple(PARTS),
     "released evaluation": tuple(PARTS)[:-1],  # keeps ASRD and all five heads
-    "pruned": tuple(PARTS)[:4],  # the detector
+    "pruned": tuple(PARTS)[:5],  # the detector
     "folded": tuple(FORM),
 }
+
+
+NOTHING = f"{'–':>12} {'–':>11} {'–':>11}"
+"""What the table shows for a part that a network has not."""
 
 
 @dataclass
@@ -137,14 +143,16 @@ def table(rows: list[Row]) -> str:
     units = f"{'part':13}" + f"| {'parameters':>12} {'torch GMAC':>11} {'thop GMAC':>11} " * len(NETWORKS)
     lines = [head, units, "-" * len(units)]
     for part in (*PARTS, "total"):
-        cells = (_cell(found.get((network, part))) for network in NETWORKS)
+        cells = [_cell(found.get((network, part))) for network in NETWORKS]
+        if part in PARTS and set(cells) == {NOTHING}:
+            continue
         lines.append(f"{part:13}" + "".join(f"| {cell} " for cell in cells))
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(row: Row | None) -> str:
     if row is None or row.parameters == row.multiply_adds_torch == 0:
-        return f"{'–':>12} {'–':>11} {'–':>11}"
+        return NOTHING
     return f"{row.parameters:>12,} {row.multiply_adds_torch / 1e9:>11.3f} {row.multiply_adds_thop / 1e9:>11.3f}"
 
 
@@ -152,19 +160,20 @@ def main() -> None:
     """Count, print, and write what was asked for."""
     parser = argparse.ArgumentParser(description="Parameters and multiply-adds, by torch's counter and by thop.")
     parser.add_argument("--encoder", metavar="NAME", help="any timm network with features (default: resnet50)")
+    parser.add_argument("--host", metavar="NAME", help="another network in PPM's and TSDD's place: Unet, FPN…")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="count the network of a weights file instead")
     parser.add_argument("--size", type=int, nargs="+", metavar="N", help="side, or height and width, of the input")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON too")
     options = parser.parse_args()
-    if options.weights and options.encoder:
-        parser.error("a weights file says its encoder itself: give either --encoder or --weights")
+    if options.weights and (options.encoder or options.host):
+        parser.error("a weights file says its encoder itself: give either --encoder and --host or --weights")
     if options.size and len(options.size) > 2:
         parser.error("--size takes one number, or height and width")
     try:
-        config = configuration(options.encoder or "resnet50", options.weights)
+        config = configuration(options.encoder or "resnet50", options.weights, options.host)
         height, width = (options.size * 2)[:2] if options.size else config.detector.input_size
         rows = measure(config, (height, width))
-        print(f"{config.detector.encoder}, one image of {height}×{width}\n\n{table(rows)}")
+        print(f"{config.detector.name}, one image of {height}×{width}\n\n{table(rows)}")
         if options.json:
             found = {"encoder": config.detector.encoder, "size": [height, width], "rows": [asdict(row) for row in rows]}
             write_whole(options.json, json.dumps(found, indent=1) + "\n")
@@ -176,15 +185,19 @@ def main() -> None:
         sys.exit(f"error: {error}")
 
 
-def configuration(encoder: str, weights: Path | None) -> SRALConfig:
-    """What to count: a weights file's network, or the paper's with an encoder.
+def configuration(encoder: str, weights: Path | None, host: str | None = None) -> SRALConfig:
+    """What to count: a weights file's network, or the paper's or a host's with an encoder.
 
-    A file of the inference network does not say what was attached in training: the paper's attachments are counted.
+    A file of the inference network does not say what was attached in training: the paper's attachments are counted, of
+    which a host has no coarse heads.
     """
-    if weights is None:
-        return SRALConfig(detector=DetectorConfig(encoder=encoder))
-    config = read_header(weights)["config"]
-    return config if isinstance(config, SRALConfig) else replace(SRALConfig(), detector=config)
+    detector = DetectorConfig(encoder=encoder, host=HostConfig(host) if host else None)
+    if weights is not None:
+        config = read_header(weights)["config"]
+        if isinstance(config, SRALConfig):
+            return config
+        detector = config
+    return SRALConfig(detector, deep_supervision=detector.host is None)
 
 
 if __name__ == "__main__":

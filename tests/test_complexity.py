@@ -86,6 +86,21 @@ def test_a_weights_file_is_counted_as_it_is(complexity, small_weights):
     assert folded["parameters"] == sum(value.numel() for value in form.parameters())
 
 
+def test_a_host_is_counted_as_itself(complexity):
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="pip install -r requirements-hosts.txt")
+    printed, found = complexity("--encoder", "lcnet_035", "--host", "FPN", "--size", "64")
+    rows = {(row["network"], row["part"]): row for row in found["rows"]}
+    alone = smp.FPN("tu-lcnet_035", encoder_weights=None, classes=1).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        alone(torch.rand(1, 3, 64, 64))
+    for network in ("pruned", "folded"):
+        assert rows[network, "host"] == rows[network, "total"] | {"part": "host"}
+        assert rows[network, "total"]["multiply_adds_torch"] == counter.get_total_flops() / 2
+    assert rows["pruned", "total"]["parameters"] == sum(value.numel() for value in alone.parameters())
+    assert rows["training", "ASRD"]["multiply_adds_torch"] > 0
+    assert "encoder" not in printed
+
+
 def test_attention_is_counted(complexity):
     _, found = complexity("--encoder", "swin_tiny_patch4_window7_224")
     encoder = next(row for row in found["rows"] if (row["network"], row["part"]) == ("pruned", "encoder"))
