@@ -51,7 +51,7 @@ $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/installed-dev: $(wildcard requirements*.txt) | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
