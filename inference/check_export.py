@@ -1,10 +1,12 @@
 """Whether an exported file does what the network does that it was made from."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from inference.devices import optional
 from inference.exported import FORMATS, INPUT, MAP, SALIENCY, Header
@@ -14,15 +16,15 @@ from models.detector import STRIDE, Detector
 
 EXACT = 1e-4
 """By how much the saliency of a file in fp32 may differ from the network's, anywhere."""
-EXACT_LOGITS = 0.01
-"""By how much its logits may, so that images count too in which the network finds nothing."""
 NEAR = 0.01
 """By how much the saliency of a file in int8 may differ on average: more than that MAE cannot change either."""
+BLOB = 16
+"""Pixels from one of the drawn scenes' blobs to the next."""
 Outputs = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def check_export(path: Path, header: Header, detector: Detector, pixels: np.ndarray) -> str:
-    """Run a file on images at the size that it was trained for, and, where it takes any, on noise at another.
+    """Run a file on images at the size that it was trained for, and, where it takes any, on drawn scenes at another.
 
     Args:
         path: what was written.
@@ -34,23 +36,31 @@ def check_export(path: Path, header: Header, detector: Detector, pixels: np.ndar
         The differences, a line for each size.
 
     Raises:
-        ValueError: the difference is beyond EXACT, EXACT_LOGITS or NEAR, or the 8-bit map is not the saliency × 255,
-            cut off.
+        ValueError: the difference is beyond EXACT or NEAR, or the 8-bit map is not the saliency × 255, cut off.
     """
     outputs = _OUTPUTS[path.suffix](path)
     batches = [pixels]
     if header.sizes == "any":
         height, width = header.input_size
-        batches.append(noise(3, (height + STRIDE, width + 3 * STRIDE)))
+        batches.append(scenes(3, (height + STRIDE, width + 3 * STRIDE)))
     return "\n".join(_compared(outputs, header, detector, batch) for batch in batches)
 
 
-def noise(count: int, size: tuple[int, int]) -> np.ndarray:
-    """Blobs of all sizes and colours, the same every time: count×H×W×3 uint8 for size (H, W)."""
+def scenes(count: int, size: tuple[int, int]) -> np.ndarray:
+    """A bright ellipse on soft blobs, the same every time: on noise alone a trained network finds nothing to compare.
+
+    Returns:
+        count×H×W×3 uint8 RGB for size (H, W).
+    """
+    height, width = size
     source = torch.Generator().manual_seed(0)
-    scales = [torch.rand(count, 3, *(max(1, side // grain) for side in size), generator=source) for grain in (1, 8, 64)]
-    blobs = sum(torch.nn.functional.interpolate(of, size, mode="bilinear") for of in scales) / len(scales)
-    return (255 * ((blobs - 0.5) * 2 + 0.5).clamp(0, 1)).byte().permute(0, 2, 3, 1).numpy()
+    draw = functools.partial(torch.rand, generator=source)
+    blobs = F.interpolate(draw(count, 3, height // BLOB, width // BLOB), size, mode="bilinear")
+    y, x, high, wide = torch.tensor([0.3, 0.3, 0.1, 0.1]).view(4, 1, 1, 1) + draw(4, count, 1, 1) * 0.4
+    down, across = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)
+    inside = ((down - y) / high) ** 2 + ((across - x) / wide) ** 2 < 1
+    colours = 0.5 + 0.5 * draw(count, 3, 1, 1)
+    return (255 * torch.where(inside[:, None], colours, 0.3 + 0.15 * blobs)).byte().permute(0, 2, 3, 1).numpy()
 
 
 def _compared(outputs: Outputs, header: Header, detector: Detector, pixels: np.ndarray) -> str:
@@ -65,8 +75,6 @@ def _compared(outputs: Outputs, header: Header, detector: Detector, pixels: np.n
             _refuse(difference.mean(), NEAR, f"mean saliency, in int8, of {where} from {name}")
         else:
             _refuse(difference.max(), EXACT, f"saliency of {where} from {name}")
-            apart = np.abs(_logits(saliency, wanted) - _logits(wanted, wanted))
-            _refuse(apart.max(), EXACT_LOGITS, f"logits of {where} from {name}")
     if not np.array_equal(grey, truncated(saliency)):
         raise ValueError("not written: its 8-bit map is not its saliency × 255, cut off")
     sides = ((saliency > 0.5) != (wanted > 0.5)).mean()
@@ -79,13 +87,6 @@ def _compared(outputs: Outputs, header: Header, detector: Detector, pixels: np.n
 def _refuse(difference: float, bound: float, what: str) -> None:
     if not difference <= bound:  # nor where it is not a number
         raise ValueError(f"not written: difference in {what} {difference:.1e}, more than {bound:g}")
-
-
-def _logits(saliency: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Logits of saliency where that, in `where`, has enough digits for them; 0 elsewhere."""
-    precise = (where > 1e-30) & (where < 0.99)
-    kept = np.clip(np.where(precise, saliency, np.float32(0.5)), 1e-38, 1 - 1e-7).astype(np.float64)
-    return np.log(kept) - np.log1p(-kept)
 
 
 def _batches(pixels: np.ndarray) -> Iterable[np.ndarray]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from datasets.images import images_at, read_pixels
 from inference.backends import onnx_runtime, open_vino
-from inference.check_export import check_export, noise
+from inference.check_export import check_export, scenes
 from inference.devices import optional
 from inference.exported import FORMATS, Header
 from inference.graph import onnx_graph
@@ -80,7 +80,7 @@ def export(
         form: a key of FORMATS.
         output: the file to write, with the format's suffix; it, and OpenVINO's .bin, are replaced.
         size: 'any' multiple of 32, 'one', or None for any that the encoder takes.
-        images: a folder of training images; noise is what it is checked on otherwise.
+        images: a folder of training images; drawn scenes are what it is checked on otherwise.
         count: images that int8 is calibrated on, evenly chosen.
         int8: whether it is in int8 where that loses little.
 
@@ -145,7 +145,7 @@ def _takes_any_size(encoder: str, asked: str | None) -> bool:
 def _pictures(folder: Path | None, count: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Images to calibrate with and images to check on, N×H×W×3 uint8 RGB: the latter others, where there are enough."""
     if folder is None:
-        return np.empty((0, *size, 3), np.uint8), noise(CHECKED, size)
+        return np.empty((0, *size, 3), np.uint8), scenes(CHECKED, size)
     files = [image for _, image in images_at(folder)]
     calibration = _evenly(files, count)
     unseen = [file for file in files if file not in set(calibration)] or files

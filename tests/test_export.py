@@ -13,7 +13,7 @@ import torch
 from conftest import picture, small_network
 
 from inference import export as command
-from inference.check_export import noise
+from inference.check_export import scenes
 from inference.exported import INPUT, MAP, SALIENCY, read_header
 from inference.graph import CellMeans, onnx_graph
 
@@ -74,7 +74,7 @@ def test_a_file_makes_the_networks_maps_at_any_size(form, tmp_path, small_weight
     assert re.search(r"8 images at 64×96: largest difference \d\.\de-0[5-9] from the network", found)
     assert "3 images at 96×192" in found
     for count, height, width in ((1, 64, 96), (3, 32, 32), (2, 192, 64)):
-        pixels = noise(count, (height, width))
+        pixels = scenes(count, (height, width))
         grey, saliency, about = run(path, pixels)
         wanted = saliency_by_hand(pixels)
         assert wanted.std() > 0.05
@@ -95,29 +95,28 @@ def test_int8_is_near_and_leaves_out_what_loses_accuracy(form, tmp_path, small_w
     path = tmp_path / FILES[form]
     found = command.export(small_weights, form, path, None, calibration, 8, int8=True)
     assert "4 images at 64×96" in found  # those that it was not calibrated on
-    pixels = noise(2, (64, 96))
+    pixels = scenes(2, (64, 96))
     _, saliency, about = run(path, pixels)
     assert 1e-5 < np.abs(saliency - saliency_by_hand(pixels)).mean() < 0.02
     assert (about["precision"], about["sizes"]) == ('"int8"', '"any"')
     names = exact_convolutions(path)
     assert {name.partition("/")[0] for name in names} >= {"encoder.body.conv1", "ppm.branches.3.0", "ppm.fuse.3"}
-    assert not any(
-        name.startswith(("encoder.body.layer", "ppm.reduce", "blocks.", "head.up", "head.conv")) for name in names
-    )
+    quick = ("encoder.body.layer", "ppm.reduce", "blocks.", "head.up", "head.conv")
+    assert not [name for name in names if name.startswith(quick)]
 
 
 def exact_convolutions(path: Path) -> list[str]:
-    """Names of the convolutions whose weights or input are no integers."""
+    """Names of the convolutions whose weights are no integers."""
     if path.suffix == ".onnx":
         graph = onnx.load(path).graph
         integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
         return [
             node.name
             for node in graph.node
-            if node.op_type in ("Conv", "ConvTranspose") and not integers.issuperset(node.input[:2])
+            if node.op_type in ("Conv", "ConvTranspose") and node.input[1] not in integers
         ]
     found = [op for op in openvino.Core().read_model(path).get_ops() if "Convolution" in op.get_type_name()]
-    return [op.get_friendly_name() for op in found if op.input_value(0).get_node().get_type_name() != "FakeQuantize"]
+    return [op.get_friendly_name() for op in found if op.input_value(1).get_node().get_type_name() == "Constant"]
 
 
 @pytest.mark.parametrize("form", FILES)
