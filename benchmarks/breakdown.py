@@ -84,7 +84,8 @@ class PartMarks:
         self._parts: dict[Node, str] = {}
         self._hooks = []
         self._watch(network, BETWEEN, LOSSES)
-        for part, name in PARTS.items():
+        there = {part: name for part, name in PARTS.items() if name in dict(network.named_modules())}
+        for part, name in there.items():  # a detector's parts, or a host
             module = network.get_submodule(name)
             for each in module if isinstance(module, nn.ModuleList) else (module,):
                 self._watch(each, part, BETWEEN)

@@ -29,6 +29,7 @@ from inference.exported import FORMATS, Header
 from inference.graph import onnx_graph
 from inference.int8 import quantised
 from models.encoders import expects_one_size
+from models.hosts import run_host_file
 from models.weights import load_detector
 
 CHECKED = 8
@@ -44,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m inference.export", description=description, epilog=EPILOG)
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", required=True, help=".safetensors of a training run or pruned network")
+    add("--host-file", type=Path, metavar="FILE.py", help="runs it: it registers the network, where it is your own")
     add("--format", choices=tuple(FORMATS), required=True, help="for ONNX Runtime, or for OpenVINO")
     add("--output", type=Path, metavar="FILE", help="default: beside --weights, with the format's suffix")
     add("--int8", action="store_true", help="convolutions in int8; needs --calibrate")
@@ -170,6 +172,8 @@ def main() -> None:
     options = parse_arguments()
     start = time.perf_counter()
     try:
+        if options.host_file:
+            run_host_file(options.host_file)
         found = export(
             options.weights,
             options.format,
