@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -55,6 +56,28 @@ class CellMeans(nn.Module):
         return ((pixel >= start) & (pixel < end)) / (end - start)
 
 
+def padded(convolution: Conv2dSame) -> nn.Sequential:
+    """TensorFlow's `same` convolution for sizes that are multiples of its stride, whose padding is the same for all.
+
+    Every size is, as the image's are multiples of 32. From one that is not known torch would work out each padding as a
+    formula of the image's size, which takes it hours.
+    """
+    sides = zip(convolution.kernel_size, convolution.dilation, convolution.stride, strict=True)
+    (high, wide) = (max(dilation * (kernel - 1) + 1 - stride, 0) for kernel, dilation, stride in sides)
+    plain = nn.utils.skip_init(
+        nn.Conv2d,
+        convolution.in_channels,
+        convolution.out_channels,
+        convolution.kernel_size,
+        convolution.stride,
+        0,
+        convolution.dilation,
+        convolution.groups,
+    )
+    plain.weight, plain.bias = convolution.weight, convolution.bias
+    return nn.Sequential(nn.ZeroPad2d((wide // 2, wide - wide // 2, high // 2, high - high // 2)), plain)
+
+
 def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
     """The graph from 8-bit RGB to both outputs, for any batch.
 
@@ -76,6 +99,8 @@ def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.AdaptiveAvgPool2d):
             network.set_submodule(name, CellMeans(module.output_size))
+        elif isinstance(module, Conv2dSame):
+            network.set_submodule(name, padded(module))
     try:
         with _quiet():
             program = _traced(network, detector.config.input_size, any_size)

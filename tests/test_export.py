@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture, small_network
+from timm.layers import Conv2dSame
 
 from inference import export as command
 from inference.check_export import scenes
 from inference.exported import INPUT, MAP, SALIENCY, read_header
-from inference.graph import CellMeans, onnx_graph
+from inference.graph import CellMeans, onnx_graph, padded
 
 onnx = pytest.importorskip("onnx", reason="requirements-onnx.txt is not installed")
 pytest.importorskip("onnxscript", reason="requirements-onnx.txt is not installed")
@@ -172,6 +173,16 @@ def test_cell_means_are_torchs_adaptive_pooling(bins):
     for height, width in ((1, 1), (7, 7), (1, 5), (11, 6), (13, 4)):
         x = torch.randn(2, 3, height, width)
         torch.testing.assert_close(CellMeans(bins)(x), torch.nn.functional.adaptive_avg_pool2d(x, bins))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (7, 4, 1), (3, 1, 2), (2, 2, 1), (1, 2, 1)]
+)
+def test_same_padding_is_known_before_the_size(kernel, stride, dilation):
+    same = Conv2dSame(4, 6, kernel, stride=stride, dilation=dilation, groups=2)
+    for height, width in ((8, 8), (32, 4), (12, 20)):
+        x = torch.randn(2, 4, height, width)
+        torch.testing.assert_close(padded(same)(x), same(x))
 
 
 GOOD = {
