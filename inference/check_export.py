@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from inference.backends import onnx_runtime, open_vino
 from inference.devices import optional
 from inference.exported import FORMATS, INPUT, MAP, SALIENCY, Header
 from inference.fold import fold
@@ -104,13 +105,13 @@ def _by_torch(detector: Detector, pixels: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _by_onnx_runtime(path: Path) -> Outputs:
-    runtime = optional("onnxruntime", "requirements-onnx.txt")
+    runtime = optional("onnxruntime", onnx_runtime.REQUIREMENTS)
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda pixels: tuple(session.run([MAP, SALIENCY], {INPUT: pixels}))
 
 
 def _by_openvino(path: Path) -> Outputs:
-    core = optional("openvino", "requirements-openvino.txt").Core()
+    core = optional("openvino", open_vino.REQUIREMENTS).Core()
     compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def outputs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import train
+from inference.backends import open_backend
 from inference.fold import fold
 from inference.graph import CellMeans
 from models.config import ASRDConfig, DetectorConfig, HostConfig, SRALConfig, check_config, from_dict
@@ -251,6 +252,14 @@ def test_weights_files_rebuild_hosts(tmp_path):
     KINDS.pop("mine")
     with pytest.raises(ValueError, match=r"host 'mine' is none of .*name the Python file that registers it"):
         load_detector(tmp_path / "pruned.safetensors")
+
+
+def test_a_host_runs_in_a_backend_from_python():
+    host = build_detector(DetectorConfig("resnet18", input_size=SIZE, host=HostConfig("FPN"))).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
+    with torch.no_grad():
+        wanted = fold(host)(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(open_backend("torch", host, "cpu")(pixels), wanted, atol=1e-6)
 
 
 def test_only_hosts_are_released(small_weights, tmp_path):

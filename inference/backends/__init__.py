@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from inference.backends.compiled import TorchCompiled
 from inference.backends.cuda_graphs import CudaGraphs
@@ -15,6 +16,7 @@ from inference.backends.open_vino import OpenVino
 from inference.devices import use_threads
 from inference.exported import FORMATS
 from models.detector import Detector
+from models.hosts import Host
 from models.weights import load_detector
 
 
@@ -50,7 +52,7 @@ EXPORTED = {FORMATS["onnx"]: OnnxRuntime, FORMATS["openvino"]: OpenVino}
 
 def open_backend(
     name: str | None,
-    weights: Path | str | Detector,
+    weights: Path | str | Detector | Host,
     device: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
@@ -61,7 +63,7 @@ def open_backend(
     Args:
         name: of BACKENDS; None is 'torch', or what runs an exported file.
         weights: a .safetensors file; what inference.export made of one, .onnx for 'onnxruntime' or .xml for 'openvino';
-            or a detector in eval mode, which is left as it is.
+            or a detector or host in eval mode, which is left as it is.
         device: 'auto' (a GPU where the backend finds one), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16', 'fp16' or 'int8'; None is the exported file's own, or fp32.
         threads: that this process's networks compute on; None is OMP_NUM_THREADS or the machine's cores.
@@ -74,10 +76,10 @@ def open_backend(
     if name is not None and name not in BACKENDS:
         raise ValueError(f"backend {name!r}: choose {', '.join(BACKENDS)}")
     use_threads(threads)
-    exported = None if isinstance(weights, Detector) else EXPORTED.get(Path(weights).suffix)
+    exported = None if isinstance(weights, nn.Module) else EXPORTED.get(Path(weights).suffix)
     if exported is not None:
         if name not in (None, exported.name):
             raise ValueError(f"{weights} is for the backend {exported.name}, not {name}: give the .safetensors instead")
         return exported(Path(weights), device, precision, process)
-    detector = weights if isinstance(weights, Detector) else load_detector(Path(weights))
+    detector = weights if isinstance(weights, nn.Module) else load_detector(Path(weights))
     return BACKENDS[name or TorchEager.name](detector, device, precision or "fp32", process)
