@@ -30,6 +30,7 @@ from datasets.catalog import Pair
 from datasets.faults import remark_lines
 from datasets.records import Records
 from datasets.views import SalientObjectBatches, Views, as_it_is
+from inference.memory import keep_freed_memory
 from models.detector import check_size
 from models.hosts import run_host_file
 from models.losses import joint_loss, loss_terms
@@ -61,6 +62,7 @@ SHOWN = 6
 def main() -> None:
     """Run the command; bad input ends it with one line."""
     start = parse()
+    keep_freed_memory()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         start.settings.check()
