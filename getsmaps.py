@@ -1,7 +1,8 @@
 """Images become saliency map files.
 
-    python getsmaps.py --weights weights/NAME.safetensors --input PATH --output DIR
-    python getsmaps.py --weights weights/NAME.safetensors --dataset ORSSD --root DATA/ORSSD --output DIR
+    python getsmaps.py --input PATH --output DIR         # by the light network in weights/
+    python getsmaps.py --dataset ORSSD --root DATA/ORSSD --output DIR
+    python getsmaps.py --weights runs/NAME/best.safetensors …
     python getsmaps.py --weights NAME.xml …              # what inference.export made of it
     torchrun --nproc_per_node 4 getsmaps.py …        # or accelerate launch: the processes share the images
 """
@@ -27,16 +28,21 @@ from inference.memory import keep_freed_memory
 from inference.pipeline import make_maps, worker_count
 from inference.processes import Processes
 from inference.stages import Rates, Stages
+from inference.symmetries import SYMMETRIES, mean_over_symmetries
 from models.hosts import run_host_file
+from models.weights import LIGHT
 
-USAGE = "getsmaps.py --weights FILE (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
-WEIGHTS = """.safetensors of a training run or pruned network, or what inference.export made of one: .onnx, .xml"""
+USAGE = "getsmaps.py [--weights FILE] (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
+WEIGHTS = """.safetensors of a training run or pruned network, or what inference.export made of one: .onnx, .xml
+(default: the light network in weights/)"""
 INPUT = """an image; a folder, whose sub-folders are searched too and kept in the output; or a list: a text file of
 images, one a line, relative to the list's own folder"""
 SIZE = """'network': twice the network's input, the paper's 448x448 (default); 'original': each image's own size, the
 saliency being resized bilinearly before it becomes grey"""
 RAW = """write sigmoid x 255 as it is; otherwise the release's rule: a map that nowhere exceeds 0.25 loses what is under
 0.25, any other is stretched to 0..255 (values are cut off, not rounded, in both)"""
+SYMMETRIC = """the mean of the maps of the image and its mirror image (2 passes: half as fast), or of its eight mirror
+images and rotations (8 passes)"""
 EPILOG = """A broken image is reported and skipped; the rest is written, and the exit status is then 1. Maps are written
 whole or not at all. Two images that would write the same map stop it before anything is written. Launched by torchrun
 or accelerate launch, several processes share the images, a batch after another, each on its own GPU. The last line says
@@ -48,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     description = "Write the saliency map of every image as an 8-bit grey PNG, <stem>.png."
     parser = argparse.ArgumentParser(usage=USAGE, description=description, epilog=EPILOG)
     add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", required=True, help=WEIGHTS)
+    add("--weights", type=Path, metavar="FILE", default=LIGHT, help=WEIGHTS)
     add("--host-file", type=Path, metavar="FILE.py", help="runs it: it registers the network, where it is your own")
     add("--input", type=Path, metavar="PATH", help=INPUT)
     add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
@@ -58,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--suffix", default="", help="put between <stem> and .png: _ASRNet_YCbCr_final is the release's way")
     add("--size", choices=("network", "original"), default="network", help=SIZE)
     add("--raw", action="store_true", help=RAW)
+    add("--symmetries", choices=tuple(SYMMETRIES), help=SYMMETRIC)
     add("--resume", action="store_true", help="keep the maps that are there; otherwise they are replaced")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU where there is one")
     add("--backend", choices=tuple(BACKENDS), help="what runs the network (default: torch, or what an export is for)")
@@ -162,7 +169,8 @@ def main() -> None:
         on_cpu = network.device.type == "cpu"
         stages = Stages(worker_count(on_cpu), thread_count() if on_cpu else None)
         try:
-            results = make_maps(jobs, read, network, write, options.batch_size, stages)
+            run = mean_over_symmetries(network, options.symmetries) if options.symmetries else network
+            results = make_maps(jobs, read, run, write, options.batch_size, stages)
             return report(results, len(mine), processes), stages.rates(len(mine))
         except (OSError, ValueError) as error:
             processes.tell(f"stops: {error}")

@@ -1,7 +1,7 @@
 """torch.hub's door to the networks; from a checkout, without installing anything:
 
     torch.hub.load("path/to/sral", "sral", source="local", weights="sral.safetensors")   # RGB tensors to logits
-    torch.hub.load("path/to/sral", "saliency", source="local", weights="sral.safetensors")  # an image file to its map
+    torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to its map
 """
 
 import contextlib
@@ -68,13 +68,14 @@ def sral(
 
 
 def saliency(
-    weights: str | pathlib.Path,
+    weights: str | pathlib.Path | None = None,
     *,
     backend: str | None = None,
     device: str = "auto",
     precision: str | None = None,
     size: str = "network",
     raw: bool = False,
+    symmetries: str | None = None,
     host_file: str | pathlib.Path | None = None,
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image], PIL.Image.Image]":
     """A function from an image, a file or a PIL image, to its saliency map, an 8-bit grey PIL image.
@@ -82,12 +83,15 @@ def saliency(
     The map is the one that `getsmaps.py` writes.
 
     Args:
-        weights: a weights file (.safetensors), or what inference.export made of one (.onnx, .xml).
+        weights: a weights file (.safetensors), or what inference.export made of one (.onnx, .xml); None is the light
+            network in weights/.
         backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; None: 'torch', or an export's own.
         device: 'auto' (a GPU where there is one), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16', on a GPU 'fp16', or an export's 'int8'; None is the export's own, or 'fp32'.
         size: 'network', twice the network's input (448×448 for the paper's), or 'original', the image's own.
         raw: sigmoid × 255 instead of the release's threshold and stretch.
+        symmetries: 'mirror' or 'eight': the mean of the maps of the image's mirror image or of all its symmetries, in
+            two or eight passes; None is the image alone.
         host_file: a Python file that registers the network, where it is one of your own; it is run.
 
     Raises:
@@ -97,17 +101,22 @@ def saliency(
         from datasets.images import read_pixels
         from inference.backends import open_backend
         from inference.maps import grey_map
+        from inference.symmetries import SYMMETRIES, mean_over_symmetries
         from models.hosts import run_host_file
+        from models.weights import LIGHT
 
         if size not in ("network", "original"):
             raise ValueError(f"size {size!r}: choose network or original")
+        if symmetries not in (None, *SYMMETRIES):
+            raise ValueError(f"symmetries {symmetries!r}: choose {' or '.join(SYMMETRIES)}")
         if host_file is not None:
             run_host_file(host_file)
-        network = open_backend(backend, weights, device, precision)
+        network = open_backend(backend, weights or LIGHT, device, precision)
+        run = mean_over_symmetries(network, symmetries) if symmetries else network
 
     def saliency_of(image: "str | pathlib.Path | PIL.Image.Image") -> "PIL.Image.Image":
         pixels, own_size = read_pixels(image, network.input_size)
-        return grey_map(network(pixels[None])[0], own_size if size == "original" else None, raw)
+        return grey_map(run(pixels[None])[0], own_size if size == "original" else None, raw)
 
     return saliency_of
 

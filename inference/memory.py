@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep what is freed; with another C library, nothing changes.
 
     Otherwise a batch's larger features are given back to the system after each layer, and every page of the next one's
-    has to be cleared: a fifth of torch's time for a light network in batches of 8, a quarter of a light training step's.
+    has to be cleared: a fifth of torch's time for a light network in batches of 8, a quarter of a step of its training.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

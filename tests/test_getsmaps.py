@@ -21,7 +21,7 @@ from inference.backends import TorchEager
 from inference.devices import find_device
 from inference.maps import grey_map, stretched, truncated
 from inference.processes import Processes
-from models.weights import save_weights
+from models.weights import LIGHT, save_weights
 
 HEIGHT, WIDTH = 64, 96  # of the small network's input
 
@@ -54,8 +54,8 @@ def getsmaps(small_weights, monkeypatch, capsys):
     """Runs the script in this process: (exit status, stdout, stderr)."""
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the script changes
 
-    def run(*arguments: object, weights: Path = small_weights) -> tuple[int, str, str]:
-        command = ["getsmaps.py", "--weights", weights, *arguments]
+    def run(*arguments: object, weights: Path | None = small_weights) -> tuple[int, str, str]:
+        command = ["getsmaps.py", *(["--weights", weights] if weights else []), *arguments]
         monkeypatch.setattr(sys, "argv", [str(part) for part in command])
         status: int | str | None = 0
         try:
@@ -121,6 +121,27 @@ def test_the_command_writes_the_maps_of_a_folder(pictures, tmp_path, small_weigh
         assert saliency.shape == (2 * HEIGHT, 2 * WIDTH)
         assert saliency.std() > 0.05
         assert_is(output / target, stretch(saliency))
+
+
+def test_the_mean_over_an_images_symmetries(pictures, tmp_path, getsmaps):
+    image, mirrored = pictures / "ships" / "far" / "d.bmp", tmp_path / "mirrored.png"
+    Image.open(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    for symmetries in ("mirror", "eight"):
+        output, maps = tmp_path / symmetries, []
+        for each in (image, mirrored):
+            assert getsmaps("--input", each, "--output", output, "--raw", "--symmetries", symmetries)[0] == 0
+            maps.append(np.asarray(Image.open(output / f"{each.stem}.png")).astype(int))
+        assert np.abs(maps[0] - maps[1][:, ::-1]).max() <= 2  # the resized image's mirror image may differ by a level
+        assert maps[0].std() > 5
+
+
+def test_without_weights_the_light_network_makes_the_maps(pictures, tmp_path, getsmaps):
+    ask = ("--input", pictures / "a.jpg", "--output")
+    assert getsmaps(*ask, tmp_path / "default", weights=None)[0] == 0
+    assert getsmaps(*ask, tmp_path / "named", weights=LIGHT)[0] == 0
+    maps = [np.asarray(Image.open(tmp_path / folder / "a.png")) for folder in ("default", "named")]
+    assert maps[0].shape == (448, 448)
+    assert np.array_equal(*maps)
 
 
 def test_raw_and_original_size_and_suffix_and_one_image(pictures, tmp_path, getsmaps):

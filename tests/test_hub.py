@@ -15,7 +15,7 @@ from PIL import Image
 
 from models.detector import Detector
 from models.sral import SRAL
-from models.weights import load_detector
+from models.weights import LIGHT, load_detector
 
 ELSEWHERE = """
 import json, sys, torch
@@ -99,15 +99,26 @@ def test_networks_from_a_configuration(tmp_path):
 def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
     write_picture(tmp_path / "a.png")
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the script changes
-    for name, options in (("default", {}), ("own", {"size": "original", "raw": True})):
+    ways = {
+        "default": ({}, []),
+        "own": ({"size": "original", "raw": True}, ["--size", "original", "--raw"]),
+        "mean": ({"symmetries": "mirror"}, ["--symmetries", "mirror"]),
+    }
+    for name, (options, flags) in ways.items():
         saliency = load("saliency", weights=str(small_weights), **options)
-        flags = ["--size", "original", "--raw"] if options else []
         files = ["--weights", small_weights, "--input", tmp_path / "a.png", "--output", tmp_path / name]
         monkeypatch.setattr(sys, "argv", ["getsmaps.py", *(str(part) for part in files), *flags])
         runpy.run_path(str(ROOT / "getsmaps.py"), run_name="__main__")
         written = np.asarray(Image.open(tmp_path / name / "a.png"))
         for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png")):
             assert np.array_equal(np.asarray(saliency(given)), written)
+
+
+def test_without_weights_the_light_network_makes_the_map(tmp_path):
+    write_picture(tmp_path / "a.png")
+    maps = [load("saliency", **weights)(tmp_path / "a.png") for weights in ({}, {"weights": str(LIGHT)})]
+    assert maps[0].size == (448, 448)
+    assert np.array_equal(*map(np.asarray, maps))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +131,7 @@ def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
         ("sral", {"training": True, "super_resolution": False}, "guidance needs super_resolution"),
         ("saliency", {"weights": "nowhere.safetensors"}, "no such file"),
         ("saliency", {"weights": "SMALL", "size": 300}, "choose network or original"),
+        ("saliency", {"weights": "SMALL", "symmetries": "all"}, "choose mirror or eight"),
         ("saliency", {"weights": "SMALL", "precision": "int8"}, "is for exported networks"),
         (
             "saliency",
