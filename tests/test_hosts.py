@@ -162,9 +162,10 @@ class TestMine(OfAnyHost):
         return sys.modules["host_file_my_network"].Mine("lcnet_035", False)
 
 
-def test_the_example_is_short():
-    lines = (ROOT / "docs" / "my_network.py").read_text().splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 30
+def test_the_example_is_short_and_the_readmes():
+    text = (ROOT / "docs" / "my_network.py").read_text()
+    assert sum(bool(line.strip()) for line in text.splitlines()) <= 30
+    assert text in (ROOT / "README.md").read_text()
 
 
 class Tokens(nn.Module):
