@@ -3,6 +3,7 @@
 import itertools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ASRDConfig
@@ -39,7 +40,7 @@ class ASRD(nn.Module):
 
     def __init__(self, shallow_channels: int, context_channels: int, config: ASRDConfig):
         super().__init__()
-        self.bare_residual = config.residual == "bare"
+        self.bare_residual, self.luma = config.residual == "bare", config.colours == "luma"
         first, second, third = config.fuse_channels
         self.shallow = nn.Sequential(*_conv_norm_relu(shallow_channels, config.shallow_channels, config.shallow_kernel))
         self.fuse = nn.Sequential(
@@ -54,7 +55,7 @@ class ASRD(nn.Module):
             nn.Sequential(nn.ConvTranspose2d(wide, narrow, 2, stride=2), ResidualBlock(narrow))
             for wide, narrow in itertools.pairwise(widths)
         )
-        self.predict = nn.Conv2d(widths[-1], 3, 1)
+        self.predict = nn.Conv2d(widths[-1], 1 if self.luma else 3, 1)
         self.features = nn.Conv2d(widths[-1], 3, 1)
 
     def forward(self, shallow: Tensor, context: Tensor, ycbcr: Tensor) -> dict[str, Tensor]:
@@ -67,13 +68,24 @@ class ASRD(nn.Module):
 
         Returns:
             `sr_residual`, `sr_image` (the bicubic image plus the residual; with the option 'bare', in training mode,
-            the residual alone) and `sr_features` (what TFGM reads), each B×3×2H×2W.
+            the residual alone) and `sr_features` (what TFGM reads), each B×3×2H×2W. Of luma alone, the residual's
+            chroma is 0 and the image's the bicubic one's.
         """
         shallow = self.shallow(shallow)
         x = self.fuse(torch.cat([shallow, bilinear(context, shallow.shape[-2:])], dim=1))
         for up in self.up:
             x = up(x)
-        residual = self.predict(x)
-        bare = self.bare_residual and self.training
-        image = residual if bare else residual + bicubic_double(ycbcr)
+        residual = F.pad(self.predict(x), (0, 0, 0, 0, 0, 2)) if self.luma else self.predict(x)
+        image = self.trained_image(residual, ycbcr) if self.training else residual + bicubic_double(ycbcr)
         return {"sr_residual": residual, "sr_image": image, "sr_features": self.features(x)}
+
+    def trained_image(self, residual: Tensor, ycbcr: Tensor) -> Tensor:
+        """What is trained towards the SR target, and so what the SR branch makes of an image: B×3×2H×2W.
+
+        Args:
+            residual: `sr_residual`, B×3×2H×2W.
+            ycbcr: as in `forward`.
+        """
+        if not self.bare_residual:
+            return residual + bicubic_double(ycbcr)
+        return torch.cat([residual[:, :1], bicubic_double(ycbcr[:, 1:])], dim=1) if self.luma else residual

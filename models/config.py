@@ -91,6 +91,7 @@ class ASRDConfig:
         fuse_kernel: kernel of the last of the three convolutions: 1 as released, 3 as the paper's figure draws it.
         residual: what is trained towards the SR target: 'added' to the bicubic image, as the paper draws it, or
             'bare', as the release trains it.
+        colours: what is super-resolved: 'ycbcr', or 'luma' alone; the SR image then has the bicubic image's chroma.
     """
 
     shallow_channels: int = 64
@@ -99,6 +100,7 @@ class ASRDConfig:
     shallow_kernel: Literal[1, 3] = 1
     fuse_kernel: Literal[1, 3] = 1
     residual: Literal["added", "bare"] = "added"
+    colours: Literal["ycbcr", "luma"] = "ycbcr"
 
 
 @dataclass

@@ -47,6 +47,25 @@ def test_bare_residual_trains_bare_and_infers_as_the_release():
     assert torch.equal(outputs["sr_image"], outputs["sr_residual"] + bicubic_double(ycbcr))
 
 
+@pytest.mark.parametrize("residual", ["added", "bare"])
+def test_of_luma_alone_the_chroma_is_bicubic(residual):
+    network = build_sral(SRALConfig(SMALL, ASRDConfig(residual=residual, colours="luma")))
+    ycbcr = torch.rand(2, 3, 64, 64)
+    bicubic = bicubic_double(ycbcr)
+    outputs = network(torch.rand(2, 3, 64, 64), ycbcr)
+    luma = outputs["sr_residual"][:, :1] + (bicubic[:, :1] if residual == "added" else 0)
+    assert torch.equal(outputs["sr_image"], torch.cat([luma, bicubic[:, 1:]], dim=1))
+    assert outputs["sr_residual"].shape == bicubic.shape
+
+
+def test_what_is_trained_is_what_is_shown():
+    for residual in ("added", "bare"):
+        network = build_sral(SRALConfig(SMALL, ASRDConfig(residual=residual)))
+        ycbcr = torch.rand(2, 3, 64, 64)
+        outputs = network(torch.rand(2, 3, 64, 64), ycbcr)
+        assert torch.equal(network.asrd.trained_image(outputs["sr_residual"], ycbcr), outputs["sr_image"])
+
+
 def test_the_papers_figure_draws_3x3():
     released, drawn = (
         build_sral(SRALConfig(SMALL, ASRDConfig(shallow_kernel=k, fuse_kernel=k))).state_dict() for k in (1, 3)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.sral import SRAL
 from training.whole_file import whole_file
 
 TILE = 224
@@ -17,12 +18,11 @@ CAPTION = 18
 
 
 @torch.inference_mode()
-def showcase(network: nn.Module, views: dict[str, Tensor], to_rgb: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def showcase(network: SRAL, views: dict[str, Tensor], to_rgb: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Columns of a picture, from validation views and what the training network makes of them.
 
     Args:
-        network: from `rgb` and `ycbcr` to a dict with `logits1` and, where it super-resolves, `sr_image`; left in the
-            mode it was in.
+        network: the training network; left in the mode it was in.
         views: `rgb`, `ycbcr`, `sr_target` and `mask` of B images.
         to_rgb: YCbCr to RGB, in [0, 1].
 
@@ -33,10 +33,11 @@ def showcase(network: nn.Module, views: dict[str, Tensor], to_rgb: Callable[[Ten
     outputs = network.eval()(views["rgb"], views["ycbcr"])
     network.train(training)
     columns = {"image": to_rgb(views["sr_target"]), "mask": views["mask"], "map": outputs["logits1"].float().sigmoid()}
-    if "sr_image" in outputs:
+    if network.asrd is not None:
         low = F.interpolate(views["ycbcr"], scale_factor=2, mode="bicubic", align_corners=True)
         columns["SR input, bicubic"] = to_rgb(low)
-        columns["SR output"] = to_rgb(outputs["sr_image"].float())
+        made = network.asrd.trained_image(outputs["sr_residual"], views["ycbcr"])
+        columns["SR output"] = to_rgb(made.float())
         columns["SR target"] = columns["image"]
     return {caption: images.cpu() for caption, images in columns.items()}
 

@@ -112,10 +112,10 @@ class Seen:
         """
 
         def image_of(made: dict[str, Tensor]) -> Tensor:
-            image = (
-                bicubic_double(made["ycbcr"]) if network is None else network(made["rgb"], made["ycbcr"])["sr_image"]
-            )
-            return image.clamp(0, 1)
+            if network is None:
+                return bicubic_double(made["ycbcr"]).clamp(0, 1)
+            residual = network(made["rgb"], made["ycbcr"])["sr_residual"]
+            return network.asrd.trained_image(residual, made["ycbcr"]).clamp(0, 1)
 
         found = {}
         for batch in self.samples.in_batches(BATCH):
