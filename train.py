@@ -142,7 +142,7 @@ def train(start: Start) -> int:
     def losses(made: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if teacher is not None:
             made["teacher"] = teacher(made["sr_target"])
-        terms = loss_terms(prepared(made["rgb"], made["ycbcr"]), made, network.tfgm)
+        terms = loss_terms(prepared(made["rgb"], made["ycbcr"]), made, network.tfgm, settings.loss.boundary)
         if settings.tfgm.affinity_batch == "sum" and "affinity" in terms:
             terms["affinity"] = terms["affinity"] * processes  # the processes' gradients are averaged, not summed
         return terms
