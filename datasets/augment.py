@@ -34,6 +34,7 @@ class Augmentation:
         contrast: strength: as brightness, about the image's mean grey.
         saturation: strength: as brightness, about the image's own grey version.
         hue: strength in turns, at most 0.5: the plane of Cb and Cr is turned by a part from [−h, h]. 0 is off.
+        copy_paste: how often the objects of another sample, any of the set, are pasted where they lie in it. 0 is off.
     """
 
     symmetries: Literal["none", "eight"] = "eight"
@@ -43,13 +44,14 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    copy_paste: float = 0.0
 
     def __post_init__(self) -> None:
         if self.symmetries not in ("none", "eight"):
             raise ValueError(f"symmetries must be none or eight, not {self.symmetries!r}")
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be two parts of the area with 0 < least <= greatest <= 1, not {self.scale}")
-        for name in ("scale_probability", "brightness", "contrast", "saturation", "hue"):
+        for name in ("scale_probability", "brightness", "contrast", "saturation", "hue", "copy_paste"):
             greatest = 0.5 if name == "hue" else 1
             if not 0 <= getattr(self, name) <= greatest:
                 raise ValueError(f"{name} must be within 0 and {greatest}, not {getattr(self, name)}")
@@ -69,6 +71,7 @@ class Drawn:
         box: left, upper, right, lower edge of the crop, as parts of the turned image's width and height.
         brightness, contrast, saturation: factors; 1 leaves the image as it is.
         hue: turn of the chroma plane; 0 leaves it.
+        pasted: whose objects are pasted, as a part of the set, in [0, 1); they are turned as the sample is.
     """
 
     transposed: bool = False
@@ -79,6 +82,7 @@ class Drawn:
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float = 0.0
+    pasted: float | None = None
 
     @property
     def recoloured(self) -> bool:
@@ -108,6 +112,7 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, square: boo
         contrast=about(1.0, augmentation.contrast),
         saturation=about(1.0, augmentation.saturation),
         hue=about(0.0, augmentation.hue),
+        pasted=float(generator.random()) if generator.random() < augmentation.copy_paste else None,
     )
 
 
@@ -140,6 +145,22 @@ def crop_and_resize(
         rows, columns = _pixels(upper, lower, height), _pixels(left, right, width)
         views.append(_resized(images[index, None, :, rows, columns], size))
     return torch.cat(views)
+
+
+def paste(onto: Tensor, objects: Tensor) -> Tensor:
+    """Objects where their mask is, over an image.
+
+    Args:
+        onto: B×4×H×W in [0, 1]: an image and, as the fourth channel, its mask; or B×3×H×W, the image alone.
+        objects: B×4×H×W, what is pasted, with its mask, soft at the borders.
+
+    Returns:
+        As `onto`; its mask has both objects.
+    """
+    mask = objects[:, 3:]
+    source = objects.clone()
+    source[:, 3:] = 1
+    return torch.lerp(onto, source[:, : onto.shape[1]], mask)
 
 
 class Recolouring:

@@ -14,6 +14,7 @@ from datasets.augment import (
     Recolouring,
     crop_and_resize,
     draw,
+    paste,
     ycbcr_to_rgb,
 )
 from datasets.catalog import Pair
@@ -69,6 +70,8 @@ class SalientObjectBatches(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         """One batch: `rgb`, `ycbcr`, `fine` (B×…, uint8, channels last; turned), `drawn` and `stem`, a list each.
 
+        Where objects are to be pasted, `pasted` is the `fine` of those that they are of, one for each such sample.
+
         Raises:
             BatchError: a ValueError that names the pair that cannot be read.
         """
@@ -79,6 +82,10 @@ class SalientObjectBatches(Dataset):
             drawn = [draw(self.augment, generator, square) for generator in generators]
         try:
             batch = self.records.gather([self._rows[index] for index in indices], drawn)
+            takers = [each for each in drawn if each.pasted is not None]
+            if takers:
+                givers = [self._rows[int(each.pasted * len(self))] for each in takers]
+                batch["pasted"] = self.records.gather(givers, takers)["fine"]
         except (OSError, ValueError) as error:
             raise BatchError(" ".join(str(error).split())) from error
         return batch | {"drawn": drawn, "stem": [self.pairs[index].stem for index in indices]}
@@ -136,12 +143,21 @@ class Views:
         if any(each.recoloured for each in drawn):
             recolour = Recolouring(drawn, ycbcr[:, 0].mean((1, 2)))
             ycbcr, fine = recolour(ycbcr), recolour(fine)
-        anew = [each.box is not None or each.recoloured for each in drawn]
-        if any(anew):  # made of YCbCr, which has been cropped and recoloured
+        if "pasted" in batch:
+            self._paste(batch, ycbcr, fine)
+        anew = [each.box is not None or each.recoloured or each.pasted is not None for each in drawn]
+        if any(anew):  # made of YCbCr, in which all this was done
             which = torch.tensor(anew).to(self.device, non_blocking=True).view(-1, 1, 1, 1)
             rgb = torch.where(which, ycbcr_to_rgb(ycbcr), rgb)
         mask = fine[:, 3:].contiguous()  # the losses read it many times over
         return {"rgb": self._normalised(rgb), "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
+
+    def _paste(self, batch: Mapping[str, Any], ycbcr: Tensor, fine: Tensor) -> None:
+        """Put what is to be pasted into both views, in place."""
+        takers = [place for place, each in enumerate(batch["drawn"]) if each.pasted is not None]
+        objects, whole = self._moved(batch["pasted"]), [UNCHANGED] * len(takers)
+        for view, size in ((ycbcr, self.low), (fine, self.high)):
+            view[takers] = paste(view[takers], crop_and_resize(objects, whole, size).float().div_(255))
 
     def _normalised(self, rgb: Tensor) -> Tensor:
         """RGB in [0, 1] less the mean, over the standard deviation; by rows, quicker than by the three channels."""

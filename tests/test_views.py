@@ -18,6 +18,7 @@ from datasets.records import Records
 from datasets.views import MEAN, STD, SalientObjectBatches, Views, as_it_is
 
 STRONG = Augmentation(scale=(0.4, 1.0), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
+PASTING = Augmentation(scale=(0.4, 1.0), copy_paste=0.7)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_ycbcr_is_full_range_jpeg(tmp_path: Path) -> None:
     np.testing.assert_allclose(batch["sr_target"][0].mean((1, 2)), expected, atol=1.5 / 255)
 
 
-@pytest.mark.parametrize("augment", [None, Augmentation(), STRONG])
+@pytest.mark.parametrize("augment", [None, Augmentation(), STRONG, PASTING])
 def test_all_views_see_the_same_geometry(pairs: list[Pair], augment: Augmentation | None) -> None:
     for epoch in range(6):
         batch = views_of(pairs, 40, augment, epoch)
@@ -81,6 +82,20 @@ def test_all_views_see_the_same_geometry(pairs: list[Pair], augment: Augmentatio
         for seen, mask in ((batch["sr_target"], batch["mask"]), (batch["ycbcr"], pooled), (rgb, pooled)):
             for one, shape in zip(seen[:, 0], mask[:, 0], strict=True):
                 assert np.corrcoef(one.flatten(), shape.flatten())[0, 1] > 0.97  # recoloured, lighter stays lighter
+
+
+def test_pasted_objects_are_in_every_view_and_in_the_mask(pairs: list[Pair]) -> None:
+    plain = views_of(pairs, 40)
+    batch = views_of(pairs, 40, Augmentation(symmetries="none", copy_paste=1.0))
+    unions = torch.maximum(plain["mask"][:, None], plain["mask"][None])
+    givers = [(unions[i] - batch["mask"][i]).abs().mean((1, 2, 3)).argmin().item() for i in range(5)]
+    assert len(set(givers)) > 1
+    assert any(giver != taker for taker, giver in enumerate(givers))
+    for taker, giver in enumerate(givers):
+        own, other = plain["mask"][taker], plain["mask"][giver]
+        assert torch.allclose(batch["mask"][taker], own + other - own * other, atol=1e-6)
+        expected = plain["sr_target"][taker] * (1 - other) + plain["sr_target"][giver] * other
+        assert torch.allclose(batch["sr_target"][taker], expected, atol=1e-6)
 
 
 def test_colours_agree_between_views(tmp_path: Path) -> None:
@@ -146,9 +161,10 @@ def all_rgb(samples: SalientObjectBatches, epoch: int, batches: list[list[int]],
     return torch.cat([Views(32)(batch)["rgb"] for batch in loader])
 
 
-def test_draws_depend_on_seed_epoch_and_index_alone(pairs: list[Pair]) -> None:
+@pytest.mark.parametrize("augment", [STRONG, PASTING])
+def test_draws_depend_on_seed_epoch_and_index_alone(pairs: list[Pair], augment: Augmentation) -> None:
     records = Records(pairs, 32)
-    samples = SalientObjectBatches(records, None, STRONG, seed=11)
+    samples = SalientObjectBatches(records, None, augment, seed=11)
     whole, parts = [[0, 1, 2, 3, 4]], [[0, 1], [2, 3], [4]]
     alone = [all_rgb(samples, epoch, parts) for epoch in range(3)]
     assert not torch.equal(alone[0], alone[1])
@@ -158,7 +174,7 @@ def test_draws_depend_on_seed_epoch_and_index_alone(pairs: list[Pair]) -> None:
     )  # fmt: skip
     for epoch in (0, 1, 2, 1):
         assert torch.equal(all_rgb(samples, epoch, parts, persistent), alone[epoch])
-    other = SalientObjectBatches(records, None, STRONG, seed=12)
+    other = SalientObjectBatches(records, None, augment, seed=12)
     assert not torch.allclose(all_rgb(other, 0, whole), alone[0], atol=1e-2)
 
 
