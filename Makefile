@@ -23,18 +23,19 @@ endif
 
 BIN := $(VENV)/bin/python
 TEST_SET := --dataset $(SET) --root $(ROOT)
-MAPS := --maps untrained=$(RUN)/untrained/maps SRAL=$(RUN)/run/maps
+MAPS := --maps untrained=$(RUN)/untrained/maps light=$(RUN)/light/maps SRAL=$(RUN)/run/maps
 
 .PHONY: demo test lint
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
-	rm -rf $(RUN)/untrained $(RUN)/run $(RUN)/scores
+	rm -rf $(RUN)/untrained $(RUN)/run $(RUN)/light $(RUN)/scores
 	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/untrained --epochs 0 \
 		--encoder_weights none
 	$(BIN) train.py --config configs/demo.yaml $(TRAIN_ON) --output $(RUN)/run
 	$(BIN) getsmaps.py --weights $(RUN)/untrained/last.safetensors $(TEST_SET) --output $(RUN)/untrained/maps
 	$(BIN) getsmaps.py --weights $(RUN)/run/last.safetensors $(TEST_SET) --output $(RUN)/run/maps
+	$(BIN) getsmaps.py $(TEST_SET) --output $(RUN)/light/maps
 	$(BIN) compute_results/compute_metrics.py $(TEST_SET) $(MAPS) --protocol authors --out $(RUN)/scores/authors
 	$(BIN) compute_results/compute_metrics.py $(TEST_SET) $(MAPS) --protocol field --out $(RUN)/scores/field
 	$(BIN) compute_results/gallery.py $(TEST_SET) $(MAPS) --output $(RUN)/maps.png
