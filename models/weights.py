@@ -20,7 +20,7 @@ from models.hosts import Host
 from models.saved_state import check_safetensors_header, on_one_line
 from models.sral import SRAL, build_sral
 
-LIGHT = Path(__file__).resolve().parent.parent / "weights" / "light_orssd.safetensors"
+LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The light network that comes with the repository: what makes maps where no weights are named."""
 DETECTOR_PREFIX = "detector."
 
