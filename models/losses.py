@@ -47,11 +47,14 @@ def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor | None = None) -
     BCE is averaged over batch and pixels; 1 − (Σpy + 1)/(Σp + Σy − Σpy + 1) is summed over each sample's pixels and
     averaged over the batch. With `weight`, B×1×H×W, that average and those sums are weighted.
     """
+
+    def weighted_sum(x: Tensor) -> Tensor:
+        return (x if weight is None else x * weight).sum(dim=(1, 2, 3))
+
     bce = F.binary_cross_entropy_with_logits(logits, mask, weight)
-    saliency, weighted = logits.sigmoid(), mask if weight is None else mask * weight
-    both = (saliency * weighted).sum(dim=(1, 2, 3))
-    alone = saliency if weight is None else saliency * weight
-    either = (alone + weighted).sum(dim=(1, 2, 3)) - both
+    saliency = logits.sigmoid()
+    both = weighted_sum(saliency * mask)
+    either = weighted_sum(saliency + mask) - both
     return bce / (1 if weight is None else weight.mean()) + (1 - (both + 1) / (either + 1)).mean()
 
 

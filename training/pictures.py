@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from models.sral import SRAL
+from models.upsampling import bicubic_double
 from training.whole_file import whole_file
 
 TILE = 224
@@ -34,8 +34,7 @@ def showcase(network: SRAL, views: dict[str, Tensor], to_rgb: Callable[[Tensor],
     network.train(training)
     columns = {"image": to_rgb(views["sr_target"]), "mask": views["mask"], "map": outputs["logits1"].float().sigmoid()}
     if network.asrd is not None:
-        low = F.interpolate(views["ycbcr"], scale_factor=2, mode="bicubic", align_corners=True)
-        columns["SR input, bicubic"] = to_rgb(low)
+        columns["SR input, bicubic"] = to_rgb(bicubic_double(views["ycbcr"]))
         made = network.asrd.trained_image(outputs["sr_residual"], views["ycbcr"])
         columns["SR output"] = to_rgb(made.float())
         columns["SR target"] = columns["image"]
