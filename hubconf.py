@@ -41,8 +41,8 @@ def sral(
         encoder_weights: without `weights`, the encoder's: 'none', 'imagenet' (downloaded by timm) or a file.
         host_file: a Python file that registers a network of your own, which `weights` or `host` names; it is run.
         config: without `weights`, what differs from the defaults: `encoder`, `width`, `head_channels`, `input_size`,
-            `mean`, `std`, `host`; with `training` also `deep_supervision`, `super_resolution`, `guidance`, `asrd` and
-            `tfgm`.
+            `encoder_size`, `mean`, `std`, `host`; with `training` also `deep_supervision`, `super_resolution`,
+            `guidance`, `asrd` and `tfgm`.
 
     Raises:
         FileNotFoundError, ValueError: no such file, no such network, or a file that does not hold it.

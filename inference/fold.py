@@ -25,6 +25,7 @@ from models.encoders import Encoder, merge_branches
 from models.hosts import Host
 from models.ppm import PPM
 from models.tsdd import AggregationBlock
+from models.upsampling import enlarged
 
 
 def fold(detector: Detector | Host) -> "InferenceForm":
@@ -61,7 +62,7 @@ class InferenceForm(nn.Module):
         self._take_apart(detector)
 
     def _take_apart(self, detector: Detector) -> None:
-        self.scaled_inside = scale_input(detector.encoder, self.input_size, 1 / self.spread)
+        self.scaled_inside = scale_input(detector.encoder, self.config.encoder_size or self.input_size, 1 / self.spread)
         self.encoder = FoldedEncoder(detector.encoder)
         self.ppm = FoldedPPM(detector.ppm)
         self.blocks = nn.ModuleList(FoldedBlock(block, i == 0) for i, block in enumerate(detector.tsdd.blocks))
@@ -115,7 +116,7 @@ class InferenceForm(nn.Module):
 
     def _own_logits(self, rgb: Tensor) -> Tensor:
         """Logits B×1 at the size that the network decodes at."""
-        features = self.encoder(rgb.to(self.blocks[0].skip.weight.dtype))
+        features = self.encoder(enlarged(rgb, self.config).to(self.blocks[0].skip.weight.dtype))
         x = self.ppm(features[-1])
         for block, feature in zip(self.blocks, reversed(features), strict=True):
             x = block(feature, x)

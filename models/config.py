@@ -59,6 +59,9 @@ class DetectorConfig:
             'subpixel', at the features' own size, each position giving 2×2 logits; 'quarter', at half that size,
             4×4 logits each; 'separable', depthwise-separable, upsampled bilinearly.
         input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
+        encoder_size: height and width at which the encoder sees an image of input_size, multiples of 32: the network
+            enlarges its input itself, so that small objects cover more of the encoder's positions, and costs as much
+            more. Other inputs are enlarged in proportion. null: as they are. A host has none.
         mean: mean that the RGB input was normalised with, in [0, 1].
         std: standard deviation that the RGB input was normalised with, in [0, 1].
         host: another network in the place of PPM and TSDD, such as a U-Net; null is ours.
@@ -69,6 +72,7 @@ class DetectorConfig:
     head_channels: tuple[int, int] = (128, 64)
     head: Literal["transposed", "subpixel", "separable", "quarter"] = "transposed"
     input_size: tuple[int, int] = (224, 224)
+    encoder_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
     host: HostConfig | None = None

@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from models.config import DetectorConfig
+from models.config import SIDE_LIMIT, DetectorConfig
 from models.encoders import Encoder
 from models.hosts import Host, build_host
 from models.ppm import PPM
 from models.sizes import OUTPUT_SCALE, STRIDE, check_size
 from models.tsdd import TSDD
-from models.upsampling import bilinear
+from models.upsampling import bilinear, enlarged
 
 __all__ = ["OUTPUT_SCALE", "STRIDE", "Detector", "build_detector", "check_size"]
 
@@ -36,14 +36,15 @@ class Detector(nn.Module):
 
         Returns:
             `logits` B×1×2H×2W, whose sigmoid is the saliency map; `features` F1…F5; `context` F6, B×width×H/32×W/32;
-            `decoded`, the TSDD blocks' outputs, finest first, B×width at strides 2…32.
+            `decoded`, the TSDD blocks' outputs, finest first, B×width at strides 2…32; strides of the image as the
+            encoder sees it.
 
         Raises:
             ValueError: H or W is no multiple of 32.
         """
         height, width = rgb.shape[-2:]
         check_size(height, width)
-        features = self.encoder(rgb)
+        features = self.encoder(enlarged(rgb, self.config))
         context = self.ppm(features[-1])
         logits, decoded = self.tsdd(features, context)
         logits = bilinear(logits, (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
@@ -52,7 +53,8 @@ class Detector(nn.Module):
     def tapped(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """As `models.sral.Attachable` has it: F2, F6 and the blocks on F2…F5."""
         found = self(rgb)
-        tapped = {"shallow": found["features"][1], "context": found["context"], "coarse": found["decoded"][1:]}
+        shallow = bilinear(found["features"][1], tuple(side // 4 for side in rgb.shape[-2:]))
+        tapped = {"shallow": shallow, "context": found["context"], "coarse": found["decoded"][1:]}
         return {"logits": found["logits"]} | tapped
 
     def channels(self) -> dict[str, int | list[int]]:
@@ -69,11 +71,21 @@ def build_detector(config: DetectorConfig, encoder_weights: str = "none") -> Det
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
 
     Raises:
-        ValueError: as `Encoder` and `build_host`.
+        ValueError: as `Encoder` and `build_host`; an encoder_size that does not work.
     """
+    if config.encoder_size is not None:
+        _check_encoder_size(*config.encoder_size, config)
     if config.host is not None:
         return build_host(config, encoder_weights)
-    encoder = Encoder(config.encoder, encoder_weights, config.input_size)
+    encoder = Encoder(config.encoder, encoder_weights, config.encoder_size or config.input_size)
     ppm = PPM(encoder.channels[-1], config.width)
     tsdd = TSDD(encoder.channels, config.width, config.head_channels, config.head)
     return Detector(encoder, ppm, tsdd, config)
+
+
+def _check_encoder_size(height: int, width: int, config: DetectorConfig) -> None:
+    check_size(height, width, "encoder_size")
+    if config.host is not None:
+        raise ValueError(f"encoder_size: {config.name} sees its image as it is; leave encoder_size out (null)")
+    if max(height, width) > SIDE_LIMIT:
+        raise ValueError(f"encoder_size must be at most {SIDE_LIMIT} a side, not {height}×{width}")

@@ -1,7 +1,10 @@
-"""The two interpolations of the paper's network, both with align_corners=True as the release has them."""
+"""The interpolations, all with align_corners=True as the release has its two."""
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from models.config import DetectorConfig
+from models.sizes import in_proportion
 
 
 def bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -14,3 +17,14 @@ def bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
 def bicubic_double(image: Tensor) -> Tensor:
     """B×C×H×W image to B×C×2H×2W: what the SR residual is added to."""
     return F.interpolate(image, scale_factor=2, mode="bicubic", align_corners=True)
+
+
+def enlarged(rgb: Tensor, config: DetectorConfig) -> Tensor:
+    """B×3×H×W to the size at which the encoder sees it (`DetectorConfig.encoder_size`), bicubic."""
+    if config.encoder_size is None:
+        return rgb
+    size = [
+        in_proportion(side, of, to)
+        for side, of, to in zip(rgb.shape[-2:], config.input_size, config.encoder_size, strict=True)
+    ]
+    return F.interpolate(rgb, size=size, mode="bicubic", align_corners=True)

@@ -90,6 +90,16 @@ def test_every_head_folds_and_starts_from_any_norms(head, pixels):
     assert largest_difference(detector, pixels) < 1e-5
 
 
+@pytest.mark.parametrize("encoder", ["resnet18", "convnext_atto"])
+def test_an_encoder_that_sees_its_image_enlarged(encoder, pixels):
+    config = DetectorConfig(encoder, width=16, head_channels=(8, 8), input_size=(96, 128), encoder_size=(128, 192))
+    torch.manual_seed(0)
+    detector = seen_data(build_detector(config), pixels)
+    assert largest_difference(detector, pixels) < 1e-5
+    assert largest_difference(detector, pixels[:, :64]) < 1e-5
+    assert fold(detector).scaled_inside
+
+
 def test_multiply_adds_of_resnet50():
     form = fold(build_detector(DetectorConfig()).to("meta"))
     with FlopCounterMode(display=False) as counter, torch.no_grad():

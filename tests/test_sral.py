@@ -1,10 +1,13 @@
 """The training network: what it gives, what is attached to it and what is not part of the detector."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.config import ASRDConfig, DetectorConfig, SRALConfig
+from models.config import ASRDConfig, DetectorConfig, HostConfig, SRALConfig
 from models.detector import build_detector
 from models.sral import build_sral
 from models.upsampling import bicubic_double
@@ -72,6 +75,37 @@ def test_the_papers_figure_draws_3x3():
     )
     changed = {key for key in released if released[key].shape != drawn[key].shape}
     assert changed == {"asrd.shallow.0.weight", "asrd.fuse.8.weight"}
+
+
+def test_the_encoder_sees_the_image_enlarged():
+    """As the same network without encoder_size sees an image that was enlarged before; other sizes in proportion."""
+    torch.manual_seed(0)
+    network = build_sral(SRALConfig(replace(SMALL, input_size=(64, 96), encoder_size=(96, 160)))).eval()
+    plain = build_sral(SRALConfig(SMALL)).eval()
+    plain.load_state_dict(network.state_dict())
+    for size, enlarged in (((64, 96), (96, 160)), ((128, 64), (192, 96)), ((32, 160), (64, 256))):
+        rgb, ycbcr = torch.randn(2, 3, *size), torch.rand(2, 3, *size)
+        seen = plain.detector(F.interpolate(rgb, enlarged, mode="bicubic", align_corners=True))
+        logits, _ = plain.detector.tsdd(seen["features"], seen["context"])
+        double = (2 * size[0], 2 * size[1])
+        wanted = F.interpolate(logits, double, mode="bilinear", align_corners=True)
+        outputs = network(rgb, ycbcr)
+        torch.testing.assert_close(outputs["logits1"], wanted)
+        torch.testing.assert_close(network.detector(rgb)["logits"], wanted)
+        assert outputs["sr_image"].shape == (2, 3, *double)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"encoder_size": (100, 96)}, "encoder_size 100×96: height and width must be multiples of 32; .* 96×96"),
+        ({"encoder_size": (96, 9600)}, "at most 4096 a side"),
+        ({"encoder_size": (96, 96), "host": HostConfig("Unet")}, "Unet on resnet18 sees its image as it is"),
+    ],
+)
+def test_an_encoder_size_without_sense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build_detector(replace(SMALL, **wrong))
 
 
 def test_switches_leave_parts_out():
