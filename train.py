@@ -35,7 +35,7 @@ from models.detector import check_size
 from models.hosts import run_host_file
 from models.losses import joint_loss, loss_terms
 from models.sral import SRAL, build_sral
-from models.weights import save_weights
+from models.weights import save_weights, start_from
 from training.average import build_average
 from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, save_checkpoint
 from training.data import find_data
@@ -104,7 +104,12 @@ def train(start: Start) -> int:
         pairs, training_pairs, validation_pairs = find_data(settings.data)
     order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
-    network = build_sral(settings.network(), "none" if resume else settings.encoder_weights)  # a checkpoint has its own
+    encoder_weights = "none" if resume or settings.weights else settings.encoder_weights  # the file has all of them
+    network = build_sral(settings.network(), encoder_weights)
+    if settings.weights and not resume:
+        anew = start_from(settings.weights, network)
+        if is_main:
+            print(f"starts from {settings.weights}" + f", but for {', '.join(anew)}" * bool(anew))
 
     teacher = None
     if settings.teacher:

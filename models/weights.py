@@ -183,6 +183,49 @@ def load_sral(path: Path | str) -> SRAL:
         return _rebuilt(file, lambda: build_sral(header["config"]), "", path).train()
 
 
+def start_from(path: Path | str, network: SRAL) -> list[str]:
+    """Fill a training network with a weights file's values: to train it further, on other data or at another size.
+
+    Args:
+        path: of a training run or of an inference network, whose configuration is the detector's but for `input_size`
+            and `encoder_size`.
+        network: what is filled: its detector, and each training branch that the file has in the same shapes.
+
+    Returns:
+        The names of the branches that stay as they were.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_header`; or the file's detector is another one: what differs is named.
+    """
+    state, header = read_weights(path)
+    where, training = f"weights {path}", header["kind"] == "training"
+    _check_same(network.config.detector, header["config"].detector if training else header["config"], where)
+    if not training:
+        state = {DETECTOR_PREFIX + key: value for key, value in state.items()}
+    anew = []
+    for name, part in network.named_children():
+        inside = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+        if name == "detector" or _shapes(inside) == _shapes(part.state_dict()):
+            fill(part, inside, where)
+        elif part.state_dict():
+            anew.append(name)
+    return anew
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _check_same(ours: DetectorConfig, theirs: DetectorConfig, where: str) -> None:
+    """Raise a ValueError that names what two detectors' configurations, sizes apart, differ in."""
+    sizes = ("input_size", "encoder_size")
+    ours, theirs = (dataclasses.asdict(config) for config in (ours, theirs))
+    keys = [key for key in ours if key not in sizes and ours[key] != theirs[key]]
+    differ = [f"detector.{key} {theirs[key]}, not {ours[key]}" for key in keys]
+    if keys:
+        raise ValueError(f"{where}: another network, with {'; '.join(differ)}: set them so in the configuration")
+
+
 def _rebuilt(file: Any, build: Callable[[], Network], prefix: str, path: Path) -> Network:
     """The network that `build` gives, filled with the file's tensors whose names start with `prefix`.
 
@@ -219,7 +262,7 @@ def fill(network: Network, state: Mapping[str, Tensor], where: str, names: Mappi
     Raises:
         ValueError: as `check_fit`.
     """
-    check_fit(network, {name: tuple(tensor.shape) for name, tensor in state.items()}, where, names)
+    check_fit(network, _shapes(state), where, names)
     network.load_state_dict({key: state[(names or {}).get(key, key)] for key in network.state_dict()})
     return network
 

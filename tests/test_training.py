@@ -49,6 +49,14 @@ def run(root, training_pairs, tmp_path_factory) -> Path:
     return folder
 
 
+def test_a_run_starts_from_a_file(run, training_pairs, tmp_path, capsys):
+    options = ("--epochs=0", f"--weights={run}/last.safetensors")
+    assert _train(*_options(training_pairs, tmp_path / "further", *options)) == 0
+    assert f"starts from {run}/last.safetensors\n" in capsys.readouterr().out
+    ours, theirs = (read_weights(folder / "last.safetensors")[0] for folder in (tmp_path / "further", run))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
 def test_run_folder(run):
     names = {path.name for path in run.iterdir()} - {"uncommitted.diff"}
     assert names == {

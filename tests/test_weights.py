@@ -13,7 +13,8 @@ import models.weights
 from models.config import DetectorConfig
 from models.detector import build_detector
 from models.prune import prune
-from models.weights import load_detector, load_sral, read_weights, save_weights
+from models.sral import build_sral
+from models.weights import load_detector, load_sral, read_weights, save_weights, start_from
 
 ENCODERS = ("resnet18", "mobilenetv2_100", "swin_tiny_patch4_window7_224")
 
@@ -42,6 +43,41 @@ def test_an_inference_file_gives_back_its_network_and_cannot_train(tmp_path):
     assert loaded.config == detector.config
     with pytest.raises(ValueError, match="inference network only"):
         load_sral(path)
+
+
+def test_starting_from_a_training_file_fills_everything(small_weights):
+    torch.manual_seed(1)
+    network = build_sral(small_network().config)
+    assert not same_state(network, load_sral(small_weights))
+    assert start_from(small_weights, network) == []
+    assert same_state(network, load_sral(small_weights))
+
+
+def test_starting_from_an_inference_file_fills_the_detector_at_any_size(tmp_path):
+    trained, path = small_network().detector, tmp_path / "pruned.safetensors"
+    save_weights(path, trained)
+    config = small_network().config
+    larger = dataclasses.replace(config.detector, input_size=(128, 128), encoder_size=(160, 160))
+    network = build_sral(dataclasses.replace(config, detector=larger))
+    before = {key: value.clone() for key, value in network.state_dict().items() if not key.startswith("detector.")}
+    assert start_from(path, network) == ["coarse_heads", "asrd", "tfgm"]
+    assert same_state(network.detector, trained)
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
+
+
+def test_branches_of_other_shapes_start_anew(small_weights):
+    config = small_network().config
+    asrd = dataclasses.replace(config.asrd, up_channels=(8, 8, 4))
+    network = build_sral(dataclasses.replace(config, asrd=asrd, deep_supervision=False))
+    assert start_from(small_weights, network) == ["asrd"]
+
+
+def test_starting_from_another_network_names_the_difference(small_weights):
+    config = small_network().config
+    wider = dataclasses.replace(config.detector, width=24, mean=(0.5, 0.5, 0.5))
+    network = build_sral(dataclasses.replace(config, detector=wider))
+    with pytest.raises(ValueError, match=r"detector.width 16, not 24; detector.mean \(0.5, 0.4, 0.3\), not \(0.5"):
+        start_from(small_weights, network)
 
 
 def test_a_file_says_what_it_is_to_any_safetensors_reader(small_weights):

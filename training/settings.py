@@ -104,6 +104,8 @@ class Settings:
         best_by: the validation figure (protocol authors) by which best.safetensors is kept.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
+        weights: a weights file of this project to start from, instead of encoder_weights: to train its network further.
+            It has to be of the same detector, sizes apart; training branches that it lacks start at random.
         host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`); it
             is run.
         teacher: a weights file of a network that was trained at twice detector.input_size: its maps of the SR target
@@ -134,6 +136,7 @@ class Settings:
     checkpoints_kept: PositiveInt = 2
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
+    weights: str | None = None
     host_file: str | None = None
     teacher: str | None = None
     detector: DetectorConfig = field(default_factory=DetectorConfig)
