@@ -43,7 +43,7 @@ demo: $(VENV)/installed
 	@echo "Look at $(RUN)/maps.png, $(RUN)/table.md and $(RUN)/run/curves.png"
 
 test: $(VENV)/installed-dev
-	$(BIN) -m pytest
+	$(BIN) -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN) -m ruff check .

@@ -64,7 +64,7 @@ def test_computes_what_the_release_computes(shared, released, record_property):
         ours = context[0, :16] if name == "ppm" else outputs[name][0, :, ::8, ::8]
         theirs = fixture[name].reshape(ours.shape)
         error = np.abs(ours.numpy() - theirs).max() / theirs.std()
-        record_property(name, error)
+        record_property(name, float(error))
         assert error < 1e-4, f"{name}: {error:.1e} of its standard deviation"
 
 
