@@ -45,9 +45,9 @@ class ASRD(nn.Module):
         self.shallow = nn.Sequential(*_conv_norm_relu(shallow_channels, config.shallow_channels, config.shallow_kernel))
         self.fuse = nn.Sequential(
             *_conv_norm_relu(config.shallow_channels + context_channels, first, 3),
-            nn.Dropout(0.5),
+            nn.Dropout(config.dropout[0]),
             *_conv_norm_relu(first, second, 3),
-            nn.Dropout(0.1),
+            nn.Dropout(config.dropout[1]),
             nn.Conv2d(second, third, config.fuse_kernel, padding=config.fuse_kernel // 2),
         )
         widths = (third, *config.up_channels)

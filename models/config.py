@@ -96,6 +96,7 @@ class ASRDConfig:
         residual: what is trained towards the SR target: 'added' to the bicubic image, as the paper draws it, or
             'bare', as the release trains it.
         colours: what is super-resolved: 'ycbcr', or 'luma' alone; the SR image then has the bicubic image's chroma.
+        dropout: after the first two of those convolutions, while it trains; as released.
     """
 
     shallow_channels: int = 64
@@ -105,6 +106,7 @@ class ASRDConfig:
     fuse_kernel: Literal[1, 3] = 1
     residual: Literal["added", "bare"] = "added"
     colours: Literal["ycbcr", "luma"] = "ycbcr"
+    dropout: tuple[float, float] = (0.5, 0.1)
 
 
 @dataclass
