@@ -41,7 +41,7 @@ from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, 
 from training.data import find_data
 from training.logbook import FINISHED, Logbook, versions, write_finished, write_record
 from training.order import Order
-from training.parallel import build_accelerator, train_as_one
+from training.parallel import build_accelerator, precision_of, train_as_one
 from training.pictures import draw_validation, showcase
 from training.rehearsal import Cost, rehearse
 from training.run_folder import claimed
@@ -159,7 +159,7 @@ def train(start: Start) -> int:
         weights = settings.loss.of_epoch(1)
         cost = rehearse(batches, lambda batch: step(views(batch), weights), device)
         if is_main:
-            print(describe(settings, network, order, cost, len(pairs), device))
+            print(describe(settings, network, order, cost, len(pairs), f"{device} in {precision_of(accelerator)}"))
         return 0
 
     with ExitStack() as open_things:
@@ -183,7 +183,7 @@ def train(start: Start) -> int:
             logbook = Logbook(folder, progress["epoch"], done)
             print(
                 f"{len(training_pairs)} training and {len(validation_pairs)} validation images, {settings.epochs} "
-                f"epochs of {order.steps} steps, on {processes} × {device.type} in {settings.precision}"
+                f"epochs of {order.steps} steps, on {processes} × {device.type} in {precision_of(accelerator)}"
                 + (f", from epoch {progress['epoch'] + 1}, step {progress['step'] + 1}" if resume else "")
             )
         if settings.epochs == 0 and is_main:
@@ -205,7 +205,8 @@ def train(start: Start) -> int:
             prepared.train()
             label = f"epoch {epoch + 1}/{settings.epochs}"
             bar = tqdm(
-                batches, label, order.steps, initial=progress["step"], leave=False, mininterval=0.5, disable=not is_main
+                batches, label, order.steps, initial=progress["step"], leave=False, mininterval=0.5,
+                disable=None if is_main else True,  # None: no bar where it would fill a log
             )
             for number, batch in enumerate(bar, progress["step"] + 1):
                 ledger.note(step(views(batch), weights))
@@ -276,7 +277,7 @@ def open_records(pairs: list[Pair], settings: Settings, detail: float, on_demand
     return open_cache(pairs, size, detail, settings.data.cache, name)
 
 
-def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs: int, device: torch.device) -> str:
+def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs: int, where: str) -> str:
     """What --dry-run says."""
     height, width = settings.detector.input_size
     trained, kept = (sum(p.numel() for p in part.parameters()) for part in (network, network.detector))
@@ -288,7 +289,7 @@ def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs:
         f"data       {order.images} training images: {order.steps} steps an epoch, {settings.epochs} epochs",
         f"cache      {sum(size for _, size in needed) / 1e9:.2f} GB in {settings.data.cache}" if settings.data.cache
         else f"cache      none: files are decoded in every epoch, {1e3 * cost.load_seconds:.0f} ms a batch a process",
-        f"memory     {cost.memory / 1e9:.2f} GB at the peak, on {device} in {settings.precision}",
+        f"memory     {cost.memory / 1e9:.2f} GB at the peak, on {where}",
         f"time       {cost.step_seconds:.3f} s a step, {duration(epoch)} an epoch, {duration(epoch * settings.epochs)} "
         "in all, validation not counted",
     ]  # fmt: skip

@@ -50,7 +50,7 @@ from models.losses import joint_loss, loss_terms
 from models.sral import build_sral
 from training.average import build_average
 from training.order import Order
-from training.parallel import build_accelerator
+from training.parallel import build_accelerator, find_precision
 from training.schedule import build_optimiser, build_schedule
 from training.settings import Settings, parse
 from training.step import Ledger, Step
@@ -379,7 +379,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="blocks a side (default: %(default)s)")
     parser.add_argument("--workers", type=int, metavar="N", help="of our loader (default: the configuration's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default="bf16", help="ours (default: bf16)")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="ours")
     parser.add_argument("--compile", action="store_true", help="measure our step with torch.compile too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured as JSON too")
     options = parser.parse_args()
@@ -407,6 +407,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure what the command line asks for."""
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
+    options.precision = find_precision(options.precision, on_cpu=not on_gpu)
     options.steps = options.steps or (30 if on_gpu else 3)
     options.root = options.root or "demo/sample"
     if options.dataset == "sample":

@@ -149,7 +149,7 @@ def _build(
             header = {"descr": np.lib.format.dtype_to_descr(row_type), "fortran_order": False, "shape": (len(pairs),)}
             np.lib.format.write_array_header_2_0(file, header)
             label = f"caching {name} ({len(pairs) * row_type.itemsize / 1e9:.1f} GB)"
-            for found in tqdm(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair"):
+            for found in tqdm(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair", disable=None):
                 if isinstance(found, str):
                     faults.append(found)
                 elif not faults:

@@ -6,11 +6,9 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-import train
 from models.upsampling import bicubic_double
 from training.checkpoint import checkpoints, read_network
 from training.seeing import Seen, load_stage, main, quality, read_settings, stages_of
-from training.settings import parse
 
 
 def test_quality_against_the_formulas():
@@ -30,24 +28,8 @@ def test_quality_against_the_formulas():
     assert ssim == pytest.approx(wanted.mean())
 
 
-@pytest.fixture(scope="module")
-def run(training_pairs, tmp_path_factory):
-    """Two epochs, whose checkpoints are kept."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    start = parse([
-        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]",
-        "--detector.input_size=[64,64]", "--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]",
-        "--asrd.up_channels=[8,8,8]", "--encoder_weights=none", "--batch_size=2", "--epochs=2", "--device=cpu",
-        "--data.validation=0.3", "--data.cache=null", "--optimiser.ema=0.9", "--data.dataset=folders",
-        f"--data.images={training_pairs}/train-images", f"--data.masks={training_pairs}/train-labels",
-        f"--output={folder}",
-    ])  # fmt: skip
-    assert train.train(start) == 0
-    return folder
-
-
-def test_the_command(run, tmp_path, capsys):
-    main([str(run), "--output", str(tmp_path / "sr.png"), "--rows", "2"])
+def test_the_command(trained_run, tmp_path, capsys):
+    main([str(trained_run), "--output", str(tmp_path / "sr.png"), "--rows", "2"])
     head, _, _, *lines = capsys.readouterr().out.splitlines()
     assert head == "2 validation images of folders, luma"
     stages = ["bicubic", "step 2", "step 4", "best, epoch"]
@@ -56,7 +38,7 @@ def test_the_command(run, tmp_path, capsys):
     picture = Image.open(tmp_path / "sr.png")
     assert picture.width == 5 * (224 + 4) + 4
 
-    seen = Seen(read_settings(run), 2)
+    seen = Seen(read_settings(trained_run), 2)
     made = [seen.views(batch) for batch in seen.samples.in_batches(1)]
     wanted = [
         quality(bicubic_double(of["ycbcr"]).clamp(0, 1)[0, 0].numpy(), of["sr_target"][0, 0].numpy()) for of in made
@@ -64,11 +46,11 @@ def test_the_command(run, tmp_path, capsys):
     assert lines[0].split()[1:] == [f"{np.mean(wanted, 0)[0]:.2f}", f"{np.mean(wanted, 0)[1]:.4f}"]
 
 
-def test_a_checkpoint_holds_what_the_run_writes(run):
-    files = stages_of(run)
-    assert [path.name for path in files[:2]] == [path.name for path in reversed(checkpoints(run))]
+def test_a_checkpoint_holds_what_the_run_writes(trained_run):
+    files = stages_of(trained_run)
+    assert [path.name for path in files[:2]] == [path.name for path in reversed(checkpoints(trained_run))]
     _, of_checkpoint = load_stage(files[1])
-    _, written = load_stage(run / "last.safetensors")
+    _, written = load_stage(trained_run / "last.safetensors")
     ours, theirs = of_checkpoint.state_dict(), written.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     assert not of_checkpoint.training
@@ -84,8 +66,9 @@ def test_a_checkpoint_holds_what_the_run_writes(run):
         (["RUN", "--host-file", "NOWHERE"], "no such file"),
     ],
 )
-def test_bad_input_is_one_line(arguments, says, run, tmp_path):
-    arguments = [argument.replace("RUN", str(run)).replace("NOWHERE", str(tmp_path / "x")) for argument in arguments]
+def test_bad_input_is_one_line(arguments, says, trained_run, tmp_path):
+    places = {"RUN": str(trained_run), "NOWHERE": str(tmp_path / "x")}
+    arguments = [places.get(argument, argument) for argument in arguments]
     with pytest.raises(SystemExit, match=says) as stopped:
         main([*arguments, "--output", str(tmp_path / "sr.png")])
     assert str(stopped.value).startswith("error: ")

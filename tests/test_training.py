@@ -17,6 +17,7 @@ import train
 from models.sral import build_sral
 from models.weights import load_detector, load_sral, read_weights
 from training.average import build_average
+from training.parallel import find_precision
 from training.pictures import GAP, TILE, draw_validation, showcase
 from training.schedule import build_optimiser, parameter_groups, rate_factor
 from training.settings import OptimiserSettings, Settings, parse
@@ -185,6 +186,18 @@ def test_values_that_cannot_work(training_pairs, tmp_path, options, says):
     with pytest.raises((ValueError, OSError), match=says):
         _train(*_options(training_pairs, tmp_path / "run", *options))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("there", "found"), [(True, "bf16"), (False, "fp32")])
+def test_precision_is_what_the_cpu_computes_in(monkeypatch, there, found):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": there})
+    assert find_precision("auto", on_cpu=True) == found
+    assert find_precision("fp32", on_cpu=True) == "fp32"
+    if there:
+        assert find_precision("bf16", on_cpu=True) == "bf16"
+    else:
+        with pytest.raises(ValueError, match=r"^precision bf16: this CPU does not have it; set precision to auto or"):
+            find_precision("bf16", on_cpu=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

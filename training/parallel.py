@@ -14,7 +14,7 @@ def build_accelerator(
 
     Args:
         device: 'auto' (a GPU where there is one), 'cpu' or 'cuda'.
-        precision: 'fp32', 'bf16' or 'fp16'.
+        precision: 'fp32', 'bf16', 'fp16', or 'auto': bf16 where the device computes in it, fp32 elsewhere.
         compiled: compile the network with torch.compile's inductor.
         equal_norms: batch norms will be those of `train_as_one`, whose buffers are alike in all processes.
         threads: CPU threads of torch; 0 leaves it to torch.
@@ -26,10 +26,7 @@ def build_accelerator(
     if device == "cuda" and not has_gpu:
         raise ValueError("device cuda: torch finds no GPU here; set device to auto or cpu")
     on_cpu = device == "cpu" or not has_gpu
-    if on_cpu and precision == "fp16":
-        raise ValueError("precision fp16: only on a GPU; set precision to bf16 or fp32")
-    if not on_cpu and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ValueError(f"precision bf16: {torch.cuda.get_device_name()} does not have it; use fp16 or fp32")
+    precision = find_precision(precision, on_cpu)
     if threads:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
@@ -43,6 +40,33 @@ def build_accelerator(
         dynamo_backend="inductor" if compiled else None,
         kwargs_handlers=[distributed],
     )
+
+
+def find_precision(wanted: str, on_cpu: bool) -> str:
+    """'fp32', 'bf16' or 'fp16': what was asked for, or what 'auto' means here.
+
+    A CPU without bfloat16 instructions takes it too, but a step then takes ten times as long as in fp32.
+
+    Raises:
+        ValueError: the device does not compute in it.
+    """
+    if on_cpu:
+        has_bf16 = any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    else:
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    if wanted == "fp16" and on_cpu:
+        raise ValueError("precision fp16: only on a GPU; set precision to auto or fp32")
+    if wanted == "bf16" and not has_bf16:
+        device = "this CPU" if on_cpu else torch.cuda.get_device_name()
+        raise ValueError(f"precision bf16: {device} does not have it; set precision to auto or fp32")
+    return wanted
+
+
+def precision_of(accelerator: Accelerator) -> str:
+    """What it computes in: 'fp32', 'bf16' or 'fp16'."""
+    return "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
 
 
 def train_as_one(network: nn.Module, processes: int, process: int, equal_norms: bool) -> nn.Module:

@@ -92,7 +92,8 @@ class Settings:
             smaller batch is left out.
         seed: of the new layers' weights, the order of the images, the augmentations and dropout.
         device: auto takes a GPU where there is one.
-        precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only).
+        precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only); auto is bf16 where the device has it
+            and fp32 elsewhere.
         channels_last: lay tensors out with channels last: faster on CPUs and tensor cores, the same function.
         threads: CPU threads of torch; 0 leaves it to torch.
         compile: compile the network with torch.compile: a slow start, faster steps.
@@ -127,7 +128,7 @@ class Settings:
     batch_size: PositiveInt = 8
     seed: NonNegativeInt = 2021
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     threads: NonNegativeInt = 0
     compile: bool = False
