@@ -10,6 +10,8 @@ from conftest import small_network
 
 from models.detector import build_detector
 from models.weights import load_detector, read_header, save_weights
+from training.checkpoint import checkpoints
+from training.seeing import load_stage
 from training.soup import soup
 
 
@@ -24,7 +26,9 @@ def test_the_mean_of_files_is_one_network(root, tmp_path):
     for key, value in mean.state_dict().items():
         ours, theirs = one.detector.state_dict()[key], other.state_dict()[key]
         torch.testing.assert_close(value, (ours + theirs) / 2 if value.is_floating_point() else ours)
-    assert read_header(files[2])["about"] == {"soup_of": [{"seed": 1}, {"seed": 2}]}
+    about = read_header(files[2])["about"]
+    assert about["command"].startswith("training.soup ")
+    assert about["soup_of"] == [{"seed": 1}, {"seed": 2}]
 
 
 def test_one_file_is_its_own_mean(small_weights, tmp_path):
@@ -34,8 +38,25 @@ def test_one_file_is_its_own_mean(small_weights, tmp_path):
         torch.testing.assert_close(value, theirs[key])
 
 
+def test_stages_of_a_run_and_another_size(trained_run, tmp_path):
+    stages = checkpoints(trained_run)
+    assert len(stages) == 2
+    last = load_detector(trained_run / "last.safetensors")
+    start = build_detector(replace(last.config, encoder_size=(96, 96)))
+    save_weights(tmp_path / "start.safetensors", start)
+    soup([*stages, tmp_path / "start.safetensors"], tmp_path / "mean.safetensors")
+
+    mean = load_detector(tmp_path / "mean.safetensors")
+    assert mean.config == last.config
+    parts = [load_stage(path)[1].detector.state_dict() for path in stages] + [start.state_dict()]
+    for key, value in mean.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, sum(part[key] for part in parts) / 3)
+    assert read_header(tmp_path / "mean.safetensors")["about"]["soup_of"][0]["checkpoint"] == stages[0].stem
+
+
 def test_other_detectors_are_refused(small_weights, tmp_path):
-    config = replace(small_network().config.detector, encoder_size=(96, 160))
+    config = replace(small_network().config.detector, head="quarter")
     save_weights(tmp_path / "other.safetensors", build_detector(config))
     with pytest.raises(ValueError, match=r"another detector than .*small\.safetensors"):
         soup([small_weights, tmp_path / "other.safetensors"], tmp_path / "mean.safetensors")

@@ -61,6 +61,17 @@ def stages_of(run: Path) -> list[Path]:
     return [*reversed(checkpoints(run)), *[path for path in [run / "best.safetensors"] if path.is_file()]]
 
 
+def load_checkpointed(path: Path) -> tuple[Settings, SRAL]:
+    """A checkpoint's settings, and the training network that the run would write as its weights then.
+
+    Raises:
+        FileNotFoundError, ValueError: it cannot be read.
+    """
+    recorded, state = read_network(path)
+    settings = from_dict(Settings, recorded, str(path))
+    return settings, fill(build_sral(settings.network()), state, str(path))
+
+
 def load_stage(path: Path) -> tuple[str, SRAL]:
     """A caption and the training network, in eval mode, of a weights file or a checkpoint.
 
@@ -68,9 +79,7 @@ def load_stage(path: Path) -> tuple[str, SRAL]:
         FileNotFoundError, ValueError: it cannot be read, or it does not super-resolve.
     """
     if path.parent.name == FOLDER:
-        settings, state = read_network(path)
-        network = build_sral(from_dict(Settings, settings, str(path)).network())
-        caption, network = f"step {int(path.stem.removeprefix('step_'))}", fill(network, state, str(path))
+        caption, network = f"step {int(path.stem.removeprefix('step_'))}", load_checkpointed(path)[1]
     else:
         network = load_sral(path)
         epoch = read_header(path)["about"].get("epoch")
