@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             caption, network = load_stage(path)
             print(f"\n{caption:26} {'loss':>8} {'pull':>8} {'cosine':>8}")
             for name, (loss, pull, cosine) in pulls(network.train(), made, settings).items():
-                print(f"{name:26} {loss:8.4f} {pull:8.3f} {cosine:8.3f}")
+                print(f"{name:26} {loss:8.4f} {pull:8.4f} {cosine:8.3f}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
