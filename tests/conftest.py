@@ -23,6 +23,11 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests run
 
 
+def cpu_computes_in(kind: str) -> bool:
+    """Whether the CPU has instructions for 'bf16', or the 'vnni' that int8's products do not overflow in."""
+    return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith(kind))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root, from which every command runs."""

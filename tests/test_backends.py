@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import small_network
+from conftest import cpu_computes_in, small_network
 from torch import nn
 
 from inference import devices
@@ -64,8 +64,7 @@ def opened(name: str, *arguments: object, **options: object) -> Backend:
 
 
 def bf16() -> pytest.MarkDecorator:
-    there = any(value for key, value in torch.cpu.get_capabilities().items() if key.endswith("bf16"))
-    return pytest.mark.skipif(not there, reason="this CPU has no bfloat16")
+    return pytest.mark.skipif(not cpu_computes_in("bf16"), reason="this CPU has no bfloat16")
 
 
 @pytest.mark.parametrize(

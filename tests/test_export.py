@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture, small_network
+from conftest import cpu_computes_in, picture, small_network
 from timm.layers import Conv2dSame
 
 from inference import export as command
@@ -104,6 +104,8 @@ def test_a_file_makes_the_networks_maps_at_any_size(form, tmp_path, weights):
 @pytest.mark.parametrize("form", FILES)
 def test_int8_is_near_and_leaves_out_what_loses_accuracy(form, tmp_path, weights, calibration):
     pytest.importorskip("nncf", reason=f"requirements-{form}.txt is not installed")
+    if form == "openvino" and not cpu_computes_in("vnni"):
+        pytest.skip("this CPU has no VNNI: OpenVINO's int8 products overflow, too far for a network this steep")
     path = tmp_path / FILES[form]
     found = command.export(weights, form, path, None, calibration, 4, int8=True)
     assert "8 images at 64×96" in found  # those that it was not calibrated on

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import PartialState
-from conftest import ROOT, small_network
+from conftest import ROOT, cpu_computes_in, small_network
 from PIL import Image
 
 from datasets.images import images_at, read_pixels
@@ -165,6 +165,7 @@ def test_a_pruned_file_and_any_batch_give_the_same_maps(pictures, tmp_path, gets
         assert np.abs(one - two).max() <= 1
 
 
+@pytest.mark.skipif(not cpu_computes_in("bf16"), reason="this CPU has no bfloat16")
 def test_bf16_is_the_same_map_but_for_its_rounding(pictures, tmp_path, getsmaps):
     ask = ("--input", pictures / "a.jpg", "--raw", "--output", tmp_path)
     assert getsmaps(*ask, "--precision", "bf16")[0] == 0
