@@ -24,11 +24,10 @@ from torch import Tensor
 
 from datasets.records import Records
 from datasets.views import SalientObjectBatches, Views
-from models.hosts import run_host_file
 from models.losses import loss_terms
 from models.sral import SRAL
 from training.data import find_data
-from training.seeing import load_stage, read_settings, stages_of
+from training.seeing import find_stages, load_stage
 from training.settings import Settings
 
 SALIENCY = "saliency"
@@ -113,11 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; bad input ends it with one line."""
     options = _parsed(arguments)
     try:
-        if options.host_file:
-            run_host_file(options.host_file)
-        settings, files = read_settings(options.run), options.weights or stages_of(options.run)
-        if not files:
-            raise ValueError(f"{options.run} has neither checkpoints nor best.safetensors")
+        settings, files = find_stages(options.run, options.weights, options.host_file)
         if options.batches < 2:
             raise ValueError(f"--batches {options.batches}: at least 2")
         made = list(training_batches(settings, options.batches))

@@ -61,6 +61,20 @@ def stages_of(run: Path) -> list[Path]:
     return [*reversed(checkpoints(run)), *[path for path in [run / "best.safetensors"] if path.is_file()]]
 
 
+def find_stages(run: Path, weights: list[Path] | None, host_file: Path | None) -> tuple[Settings, list[Path]]:
+    """A run's settings, and the files to look at: those that were named, or the run's stages.
+
+    Raises:
+        FileNotFoundError, ValueError: no such run, or it has no stages yet; as `run_host_file`.
+    """
+    if host_file:
+        run_host_file(host_file)
+    settings, files = read_settings(run), weights or stages_of(run)
+    if not files:
+        raise ValueError(f"{run} has neither checkpoints nor best.safetensors")
+    return settings, files
+
+
 def load_checkpointed(path: Path) -> tuple[Settings, SRAL]:
     """A checkpoint's settings, and the training network that the run would write as its weights then.
 
@@ -160,11 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Look at one run."""
     options = _parsed(arguments)
     try:
-        if options.host_file:
-            run_host_file(options.host_file)
-        settings, files = read_settings(options.run), options.weights or stages_of(options.run)
-        if not files:
-            raise ValueError(f"{options.run} has neither checkpoints nor best.safetensors")
+        settings, files = find_stages(options.run, options.weights, options.host_file)
         if options.rows < 1:
             raise ValueError(f"--rows {options.rows}: at least 1")
         seen = Seen(settings, options.rows)
