@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.losses import loss_terms
-from training.gradients import ANOTHER, SALIENCY, gradients, main, pulls, training_batches
+from training.gradients import ANOTHER, SALIENCY, gradients, main, pulls, training_batches, weighted
 from training.seeing import load_stage, read_settings
 
 
@@ -23,7 +23,7 @@ def test_gradients_add_up_to_the_joint_losss(looked_at):
     settings, network, (views, _) = looked_at
     weights = settings.loss.of_epoch(1)
     terms = loss_terms(network(views["rgb"], views["ycbcr"]), views, network.tfgm)
-    found = gradients(network, terms, weights)
+    found = gradients(network, weighted(terms, weights))
     assert list(found) == [SALIENCY, "sr", "spatial", "affinity"]
 
     network.zero_grad()

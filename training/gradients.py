@@ -34,18 +34,17 @@ SALIENCY = "saliency"
 ANOTHER = "saliency, another batch"
 
 
-def gradients(network: SRAL, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The gradient of each weighted term in the encoder's parameters, as one vector; the saliency terms' together.
+def gradients(network: SRAL, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The gradient of each loss in the encoder's parameters, as one vector.
 
     Args:
         network: the network that trains; its encoder's parameters need gradients.
-        terms: what `loss_terms` gave.
-        weights: by term, as of `LossWeights.of_epoch`.
+        losses: what `weighted` gave.
     """
     parameters = list(network.detector.encoder.parameters())
     found = {}
-    for name, total in weighted(terms, weights).items():
-        parts = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    for name, loss in losses.items():
+        parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
         found[name] = torch.cat([part.flatten() for part in parts]).double()  # cosines of millions of values
     return found
 
@@ -73,8 +72,9 @@ def pulls(network: SRAL, made: Sequence[Mapping[str, Tensor]], settings: Setting
     for views in made:
         outputs = network(views["rgb"], views["ycbcr"])
         terms = loss_terms(outputs, views, network.tfgm, settings.loss.boundary)
-        losses = {name: float(total.detach()) for name, total in weighted(terms, weights).items()}
-        found = gradients(network, terms, weights)
+        totals = weighted(terms, weights)
+        losses = {name: float(total.detach()) for name, total in totals.items()}
+        found = gradients(network, totals)
         saliency = found[SALIENCY]
         for name, gradient in found.items():
             rows.setdefault(name, []).append((losses[name], *_compared(gradient, saliency)))
