@@ -104,12 +104,16 @@ def train(start: Start) -> int:
         pairs, training_pairs, validation_pairs = find_data(settings.data)
     order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
-    encoder_weights = "none" if resume or settings.weights else settings.encoder_weights  # the file has all of them
-    network = build_sral(settings.network(), encoder_weights)
+    filled = resume or settings.weights  # from a file that has all of them
+    starts = ("none", "none") if filled else (settings.encoder_weights, settings.token_weights)
+    network = build_sral(settings.network(), *starts)
     if settings.weights and not resume:
         anew = start_from(settings.weights, network)
         if is_main:
             print(f"starts from {settings.weights}" + f", but for {', '.join(anew)}" * bool(anew))
+
+    if settings.detector.tokens is not None:
+        network.detector.encoder.tokens.freeze(settings.optimiser.frozen_blocks)
 
     teacher = None
     if settings.teacher:
@@ -146,7 +150,7 @@ def train(start: Start) -> int:
 
     def losses(made: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if teacher is not None:
-            made["teacher"] = teacher(made["sr_target"])
+            made["teacher"] = teacher(made)
         terms = loss_terms(prepared(made["rgb"], made["ycbcr"]), made, network.tfgm, settings.loss.boundary)
         if settings.tfgm.affinity_batch == "sum" and "affinity" in terms:
             terms["affinity"] = terms["affinity"] * processes  # the processes' gradients are averaged, not summed

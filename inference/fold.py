@@ -140,13 +140,16 @@ class FoldedEncoder(nn.Module):
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.body, self.stem, self.channels_last = encoder.body, encoder.stem, encoder.channels_last
+        self.tokens = encoder.tokens
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
         features = self.body(rgb)
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
-        return features if self.stem is None else [self.stem(rgb), *features]
+        if self.stem is not None:
+            features = [self.stem(rgb), *features]
+        return features if self.tokens is None else self.tokens(rgb, features)
 
 
 class FoldedPPM(nn.Module):

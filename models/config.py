@@ -12,6 +12,9 @@ WIDTH_LIMIT = 65_536
 SIDE_LIMIT = 4096
 """Pixels along each side of the input that a network may be made for."""
 
+GRID_LIMIT = 128
+"""Rows and columns of patches that a plain transformer may see."""
+
 # The statistics of EORSSD, which the paper uses for all three of its data sets.
 MEAN = (0.3412, 0.3798, 0.3583)
 STD = (0.1148, 0.1042, 0.0990)
@@ -48,6 +51,21 @@ class HostConfig:
 
 
 @dataclass
+class TokensConfig:
+    """A plain transformer whose tokens join the encoder's F3, F4 and F5; see `models.tokens`.
+
+    Args:
+        network: a plain vision transformer of timm.
+        grid: rows and columns of patches that it sees in an image, of whatever size: the image is resized to them.
+        blocks: after which of its blocks it is read, counted from 1; what follows the last of them is left out.
+    """
+
+    network: str = "vit_small_patch14_dinov2"
+    grid: tuple[int, int] = (24, 24)
+    blocks: tuple[int, ...] = (6, 9, 12)
+
+
+@dataclass
 class DetectorConfig:
     """The network that infers: encoder, PPM and TSDD, or a host.
 
@@ -64,6 +82,7 @@ class DetectorConfig:
             more. Other inputs are enlarged in proportion. null: as they are. A host has none.
         mean: mean that the RGB input was normalised with, in [0, 1].
         std: standard deviation that the RGB input was normalised with, in [0, 1].
+        tokens: a plain transformer whose tokens join the encoder's deep features; null: none does. A host has none.
         host: another network in the place of PPM and TSDD, such as a U-Net; null is ours.
     """
 
@@ -75,12 +94,15 @@ class DetectorConfig:
     encoder_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    tokens: TokensConfig | None = None
     host: HostConfig | None = None
 
     @property
     def name(self) -> str:
         """What to call the network."""
-        return self.encoder if self.host is None else f"{self.host.network} on {self.encoder}"
+        if self.host is not None:
+            return f"{self.host.network} on {self.encoder}"
+        return self.encoder if self.tokens is None else f"{self.encoder} and {self.tokens.network}"
 
 
 @dataclass
@@ -226,6 +248,10 @@ def _check_detector(config: DetectorConfig) -> None:
         raise ValueError(f"host.network must be a network's name, not {config.host.network!r}")
     if not NAME.fullmatch(config.encoder):
         raise ValueError(f"encoder must be the name of one of timm's own networks, not {config.encoder!r}")
+    if config.tokens is not None and not NAME.fullmatch(config.tokens.network):
+        raise ValueError(f"tokens.network must be the name of one of timm's own, not {config.tokens.network!r}")
+    if config.tokens is not None and max(config.tokens.grid) > GRID_LIMIT:
+        raise ValueError(f"tokens.grid must be at most {GRID_LIMIT} a side, not {config.tokens.grid}")
     if max(config.input_size) > SIDE_LIMIT:
         raise ValueError(f"input_size must be at most {SIDE_LIMIT} a side, not {config.input_size}")
     if not all(0 <= value <= 1 for value in config.mean) or not all(1e-6 <= value <= 1 for value in config.std):

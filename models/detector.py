@@ -7,6 +7,7 @@ from models.encoders import Encoder
 from models.hosts import Host, build_host
 from models.ppm import PPM
 from models.sizes import OUTPUT_SCALE, STRIDE, check_size
+from models.tokens import JOINED, Tokens
 from models.tsdd import TSDD
 from models.upsampling import bilinear, enlarged
 
@@ -63,21 +64,28 @@ class Detector(nn.Module):
         return {"shallow": self.encoder.channels[1], "context": width, "coarse": [width] * 4}
 
 
-def build_detector(config: DetectorConfig, encoder_weights: str = "none") -> Detector | Host:
+def build_detector(
+    config: DetectorConfig, encoder_weights: str = "none", token_weights: str = "none"
+) -> Detector | Host:
     """Build the inference network: ours, or the host that the configuration names.
 
     Args:
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
+        token_weights: 'none', 'pretrained' (timm's own for that name) or a file; see `Tokens`. Unused without tokens.
 
     Raises:
-        ValueError: as `Encoder` and `build_host`; an encoder_size that does not work.
+        ValueError: as `Encoder`, `Tokens` and `build_host`; an encoder_size that does not work, or a host with tokens.
     """
     if config.encoder_size is not None:
         _check_encoder_size(*config.encoder_size, config)
     if config.host is not None:
+        if config.tokens is not None:
+            raise ValueError(f"tokens: {config.name} has an encoder of its own; leave tokens out (null)")
         return build_host(config, encoder_weights)
     encoder = Encoder(config.encoder, encoder_weights, config.encoder_size or config.input_size)
+    if config.tokens is not None:
+        encoder.tokens = Tokens(config.tokens, encoder.channels[-JOINED:], config.mean, config.std, token_weights)
     ppm = PPM(encoder.channels[-1], config.width)
     tsdd = TSDD(encoder.channels, config.width, config.head_channels, config.head)
     return Detector(encoder, ppm, tsdd, config)

@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
 from timm.models import FeatureListNet
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ class Encoder(nn.Module):
         input_size: height and width of its input. Most networks, Swin among them, take any other multiple of 32 too;
             those that timm can only build for one size (CoaT, Hiera, MaxViT…) take this one alone.
 
+    Attributes:
+        tokens: what joins the deep features, or None; see `models.tokens`.
+
     Raises:
         ValueError: no such network, no features at strides 4–32, or weights that do not fit.
         FileNotFoundError: the weights file is missing.
@@ -47,13 +51,16 @@ class Encoder(nn.Module):
         self.channels = [channels.get(stride, STEM_CHANNELS) for stride in (2, 4, 8, 16, 32)]
         if weights not in ("none", "imagenet"):
             load_encoder_weights(self.body, Path(weights), name)
+        self.tokens: nn.Module | None = None
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
         features = self.body(rgb)
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2).contiguous() for feature in features]
-        return features if self.stem is None else [self.stem(rgb), *features]
+        if self.stem is not None:
+            features = [self.stem(rgb), *features]
+        return features if self.tokens is None else self.tokens(rgb, features)
 
 
 def _stem() -> nn.Sequential:
@@ -71,7 +78,7 @@ def _create_body(name: str, pretrained: bool, input_size: tuple[int, int]) -> tu
         hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
         raise ValueError(f"encoder {name!r}: timm has no network of that name{hint}")
     options = size_options(name, input_size)
-    body = _create(name, pretrained, options)
+    body = create_body(name, pretrained, options)
     reductions = body.feature_info.reduction()
     last = {stride: index for index, stride in enumerate(reductions)}
     missing = [stride for stride in (4, 8, 16, 32) if stride not in last]
@@ -82,11 +89,21 @@ def _create_body(name: str, pretrained: bool, input_size: tuple[int, int]) -> tu
         )
     strides = [stride for stride in (2, 4, 8, 16, 32) if stride in last]
     if strides != reductions:
-        body = _create(name, pretrained, options | {"out_indices": tuple(last[stride] for stride in strides)})
+        body = create_body(name, pretrained, options | {"out_indices": tuple(last[stride] for stride in strides)})
     return body, strides
 
 
-def _create(name: str, pretrained: bool, options: dict) -> FeatureListNet:
+def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
+    """A timm network that gives features.
+
+    Args:
+        name: with or without a pretrained tag.
+        pretrained: with timm's own weights for that name, downloaded once.
+        options: what else timm is told.
+
+    Raises:
+        ValueError: the weights could not be had.
+    """
     try:
         return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except (OSError, RuntimeError) as error:
@@ -134,6 +151,8 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
     wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
     matched = _match_names(wanted, state) or _match_order(wanted, state, f"{path} for encoder {name!r}")
     for key, value in matched.items():
+        if key.endswith("pos_embed") and value.ndim == 3:
+            value = matched[key] = _for_grid(value, body, wanted[key])
         if value.shape != wanted[key].shape:
             raise ValueError(
                 f"{path} for encoder {name!r}: {key} is {tuple(value.shape)}, expected {tuple(wanted[key].shape)}"
@@ -141,6 +160,16 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
         if value.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
             raise ValueError(f"{path} for encoder {name!r}: {key} is of the type {value.dtype}")
     body.load_state_dict(matched, strict=False)  # all but num_batches_tracked, which eval never reads
+
+
+def _for_grid(position: Tensor, body: nn.Module, wanted: Tensor) -> Tensor:
+    """A plain transformer's position embedding, 1×n×C, for the grid that it is built for."""
+    transformer = getattr(body, "model", body)
+    prefix, grid = transformer.num_prefix_tokens, transformer.patch_embed.grid_size
+    square = (position.shape[1] - prefix) ** 0.5
+    if position.shape == wanted.shape or square % 1:
+        return position
+    return resample_abs_pos_embed(position, grid, num_prefix_tokens=prefix)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

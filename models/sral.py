@@ -92,17 +92,18 @@ class SRAL(nn.Module):
         return outputs
 
 
-def build_sral(config: SRALConfig, encoder_weights: str = "none") -> SRAL:
+def build_sral(config: SRALConfig, encoder_weights: str = "none", token_weights: str = "none") -> SRAL:
     """Build the training network: a detector, and what the configuration attaches to it.
 
     Args:
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
+        token_weights: the same of the transformer whose tokens join it, if there is one; see `Tokens`.
 
     Raises:
         ValueError: as `build_detector`; or a host gives nothing that deep supervision could be attached to.
     """
-    detector = build_detector(config.detector, encoder_weights)
+    detector = build_detector(config.detector, encoder_weights, token_weights)
     reads = config.deep_supervision or config.super_resolution
     channels = detector.channels() if reads else {}
     if config.deep_supervision and not channels["coarse"]:

@@ -1,4 +1,4 @@
-"""Distilling from a higher resolution: what the teacher sees and gives, and a run with one."""
+"""Distilling, from a higher resolution or the student's own: what the teacher sees and gives, and a run with one."""
 
 import csv
 
@@ -9,7 +9,7 @@ from conftest import small_network
 import train
 from datasets.augment import ycbcr_to_rgb
 from models.losses import LossWeights, loss_terms, structure_loss
-from models.weights import save_weights
+from models.weights import load_detector, save_weights
 from training.settings import parse
 from training.teacher import Teacher, load_teacher
 
@@ -28,7 +28,7 @@ def test_it_sees_the_target_and_gives_its_map(weights):
     grey[:, 0, :, 64:] = 0.25
     seen = []
     teacher.detector.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    found = teacher(grey)
+    found = teacher({"sr_target": grey, "ycbcr": grey[:, :, ::2, ::2]})
     assert found.shape == (1, 1, 128, 128)
     assert not found.requires_grad
     assert 0 <= float(found.min()) < float(found.max()) <= 1
@@ -42,8 +42,19 @@ def test_it_sees_the_target_and_gives_its_map(weights):
     torch.testing.assert_close(found[:, :, [0, 0, -1, -1], [0, -1, 0, -1]], corners)
 
 
+def test_at_the_students_size_it_sees_what_the_student_sees(weights):
+    teacher = load_teacher(weights, (128, 128), torch.device("cpu"), ycbcr_to_rgb, torch.no_grad)
+    views = {"sr_target": torch.rand(2, 3, 256, 256), "ycbcr": torch.rand(2, 3, 128, 128)}
+    found = teacher(views)
+    rgb = ycbcr_to_rgb(views["ycbcr"])
+    mean, std = (torch.tensor(of).view(3, 1, 1) for of in (teacher.detector.config.mean, teacher.detector.config.std))
+    expected = load_detector(weights)((rgb - mean) / std)["logits"].sigmoid()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_teacher_of_another_size_is_refused(weights):
-    with pytest.raises(ValueError, match=r"was trained at 128×128, the student's SR target is 448×448: train it with"):
+    why = r"was trained at 128×128; the student sees 224×224, its SR target is 448×448: train it with"
+    with pytest.raises(ValueError, match=why):
         load_teacher(weights, (224, 224), torch.device("cpu"), ycbcr_to_rgb, torch.no_grad)
 
 

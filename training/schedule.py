@@ -10,7 +10,7 @@ from training.settings import OptimiserSettings
 
 
 def build_optimiser(network: nn.Module, encoder: nn.Module, settings: OptimiserSettings) -> Optimizer:
-    """SGD with momentum or AdamW, fused, over up to four groups: encoder and the rest, decayed and not."""
+    """SGD with momentum or AdamW, fused, over up to six groups: tokens, encoder and the rest, decayed and not."""
     groups = parameter_groups(network, encoder, settings)
     if settings.name == "sgd":
         return SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
@@ -18,19 +18,24 @@ def build_optimiser(network: nn.Module, encoder: nn.Module, settings: OptimiserS
 
 
 def parameter_groups(network: nn.Module, encoder: nn.Module, settings: OptimiserSettings) -> list[dict]:
-    """The network's parameters by learning rate and weight decay, each once."""
-    of_encoder = {id(parameter) for parameter in encoder.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """The network's parameters that train by learning rate and weight decay, each once."""
+    factors = {"encoder": settings.encoder_lr, "tokens": settings.token_lr, "rest": 1.0}
+    parts = {id(parameter): "encoder" for parameter in encoder.parameters()}
+    if (tokens := getattr(encoder, "tokens", None)) is not None:
+        parts |= {id(parameter): "rest" for parameter in tokens.parameters()}  # what joins them starts from nothing
+        parts |= {id(parameter): "tokens" for parameter in tokens.body.parameters()}
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        decayed = not name.endswith("bias") and (parameter.ndim > 1 or settings.decay_norms)
-        groups.setdefault((id(parameter) in of_encoder, decayed), []).append(parameter)
+        if parameter.requires_grad:
+            decayed = not name.endswith("bias") and (parameter.ndim > 1 or settings.decay_norms)
+            groups.setdefault((parts.get(id(parameter), "rest"), decayed), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": settings.lr * (settings.encoder_lr if in_encoder else 1.0),
+            "lr": settings.lr * factors[part],
             "weight_decay": settings.weight_decay if decayed else 0.0,
         }
-        for (in_encoder, decayed), parameters in groups.items()
+        for (part, decayed), parameters in groups.items()
     ]
 
 

@@ -58,6 +58,8 @@ class OptimiserSettings:
         name: sgd (with momentum) or adamw.
         lr: learning rate of everything but the encoder.
         encoder_lr: the encoder's learning rate, as a factor of lr.
+        token_lr: that of the transformer in detector.tokens, as a factor of lr; what joins it to the encoder has lr.
+        frozen_blocks: how many of that transformer's first blocks stay as they are, its patch embedding too; 0: none.
         momentum: of sgd.
         weight_decay: of every parameter but the biases.
         decay_norms: decay the one-dimensional weights too (batch norm's gain, PReLU's slope), as the release does.
@@ -71,6 +73,8 @@ class OptimiserSettings:
     name: Literal["sgd", "adamw"] = "sgd"
     lr: PositiveFloat = 2e-3
     encoder_lr: PositiveFloat = 1.0
+    token_lr: PositiveFloat = 0.1
+    frozen_blocks: NonNegativeInt = 0
     momentum: NonNegativeFloat = 0.9
     weight_decay: NonNegativeFloat = 5e-4
     decay_norms: bool = True
@@ -105,12 +109,15 @@ class Settings:
         best_by: the validation figure (protocol authors) by which best.safetensors is kept.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
+        token_weights: where the transformer of detector.tokens starts, if there is one: pretrained, timm's for that
+            name; none, at random; or a file with timm's names.
         weights: a weights file of this project to start from, instead of encoder_weights: to train its network further.
             It has to be of the same detector, sizes apart; training branches that it lacks start at random.
         host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`); it
             is run.
-        teacher: a weights file of a network that was trained at twice detector.input_size: its maps of the SR target
-            are targets too, beside the masks (loss.teacher). It costs a forward pass at that size in each step.
+        teacher: a weights file of a network that was trained at detector.input_size, or at twice that: its maps of the
+            images, or of the SR targets, are targets too, beside the masks (loss.teacher). It costs a forward pass at
+            that size in each step.
         detector: the network that infers.
         asrd: the SR decoder.
         tfgm: the guidance.
@@ -137,6 +144,7 @@ class Settings:
     checkpoints_kept: PositiveInt = 2
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
+    token_weights: str = "pretrained"
     weights: str | None = None
     host_file: str | None = None
     teacher: str | None = None

