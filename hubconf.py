@@ -27,6 +27,7 @@ def sral(
     *,
     training: bool = False,
     encoder_weights: str = "none",
+    token_weights: str = "none",
     host_file: str | pathlib.Path | None = None,
     **config: typing.Any,
 ) -> "torch.nn.Module":
@@ -39,10 +40,12 @@ def sral(
             reads. Otherwise the inference network in eval mode, whatever the file holds: `network(rgb)["logits"]`,
             whose sigmoid is the B×1×2H×2W saliency map. `network.config` has input size, mean and standard deviation.
         encoder_weights: without `weights`, the encoder's: 'none', 'imagenet' (downloaded by timm) or a file.
+        token_weights: without `weights`, those of the transformer in `tokens`: 'none', 'pretrained' (downloaded) or a
+            file.
         host_file: a Python file that registers a network of your own, which `weights` or `host` names; it is run.
         config: without `weights`, what differs from the defaults: `encoder`, `width`, `head_channels`, `input_size`,
-            `encoder_size`, `mean`, `std`, `host`; with `training` also `deep_supervision`, `super_resolution`,
-            `guidance`, `asrd` and `tfgm`.
+            `encoder_size`, `mean`, `std`, `tokens`, `host`; with `training` also `deep_supervision`,
+            `super_resolution`, `guidance`, `asrd` and `tfgm`.
 
     Raises:
         FileNotFoundError, ValueError: no such file, no such network, or a file that does not hold it.
@@ -57,14 +60,16 @@ def sral(
         if host_file is not None:
             run_host_file(host_file)
         if weights is not None:
-            if config or encoder_weights != "none":
-                given = sorted(config) + ["encoder_weights"] * (encoder_weights != "none")
+            starts = {"encoder_weights": encoder_weights, "token_weights": token_weights}
+            given = sorted(config) + [name for name, start in starts.items() if start != "none"]
+            if given:
                 raise ValueError(f"{', '.join(given)}: a weights file says that itself; give one or the other")
             return load_sral(weights) if training else load_detector(weights)
+        starts = (encoder_weights, token_weights)
         if not training:
-            return build_detector(from_dict(DetectorConfig, config, "sral"), encoder_weights).eval()
+            return build_detector(from_dict(DetectorConfig, config, "sral"), *starts).eval()
         attached = {key: config.pop(key) for key in set(config) & set(SRALConfig.__dataclass_fields__)}
-        return build_sral(from_dict(SRALConfig, {"detector": config, **attached}, "sral"), encoder_weights).train()
+        return build_sral(from_dict(SRALConfig, {"detector": config, **attached}, "sral"), *starts).train()
 
 
 def saliency(

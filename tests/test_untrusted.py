@@ -100,6 +100,27 @@ CONFIGURATIONS = {
     "detector.mean": [[0.1, 0.2], [0.1] * 4, ["a", "b", "c"], [float("nan")] * 3, [float("inf")] * 3, [-1, 0, 0], 0.5],
     "detector.std": [[0, 0, 0], [1e-300] * 3, [True] * 3, [10**400] * 3, [[0.1], [0.1], [0.1]], None],
     "detector.encoder": [5, None, ["resnet18"], "", "resnet19", "resnet18.nothing", "vit_tiny_patch16_224"],
+    "detector.tokens": [
+        5,
+        [],
+        "vit_tiny_patch16_224",
+        {"network": "resnet18"},
+        {"network": "vit_none_patch16"},
+        {"network": 5},
+        {"grid": [10**6, 10**6]},
+        {"grid": [129, 8]},
+        {"grid": [0, 8]},
+        {"grid": 8},
+        {"blocks": [0]},
+        {"blocks": [-1]},
+        {"blocks": []},
+        {"blocks": [2, 1]},
+        {"blocks": [1, 1]},
+        {"blocks": [10**5]},
+        {"blocks": [*range(1, 18)]},
+        {"blocks": 6},
+        {"weights": "x"},
+    ],
     "asrd.fuse_channels": [[10**9, 8, 8], [10**18] * 3, [8, 8], None],
     "asrd.up_channels": [[8, 8, 10**9], [0, 0, 0]],
     "asrd.shallow_kernel": [5, True, "1"],
@@ -139,6 +160,10 @@ def test_an_encoder_is_one_of_timms_own(tmp_path, no_network):
         weights_file(path, changed(plain, "detector.encoder", name.replace("HERE", str(tmp_path))))
         for read in (load_detector, load_sral, read_header):
             assert "must be the name of one of timm's own networks" in refusal(read, path)
+        tokens = {"network": name.replace("HERE", str(tmp_path))}
+        weights_file(path, changed(plain, "detector.tokens", tokens))
+        for read in (load_detector, load_sral, read_header):
+            assert "tokens.network must be the name of one of timm's own" in refusal(read, path)
 
 
 HUGE = {
@@ -147,6 +172,7 @@ HUGE = {
         ("detector.width", LIMIT), ("detector.head_channels", [LIMIT] * 2), ("asrd.shallow_channels", LIMIT),
         ("asrd.fuse_channels", [LIMIT] * 3), ("asrd.up_channels", [LIMIT] * 3),
     ],
+    "timm's largest plain transformer": [("detector.tokens", {"network": "vit_giant_patch14_dinov2"})],
     "a large input": [("detector.encoder", "coat_tiny"), ("detector.input_size", [4096, 4096])],
 }  # fmt: skip
 
