@@ -35,7 +35,7 @@ from models.detector import check_size
 from models.hosts import run_host_file
 from models.losses import joint_loss, loss_terms
 from models.sral import SRAL, build_sral
-from models.weights import save_weights, start_from
+from models.weights import holds_tokens, save_weights, start_from
 from training.average import build_average
 from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, save_checkpoint
 from training.data import find_data
@@ -104,9 +104,9 @@ def train(start: Start) -> int:
         pairs, training_pairs, validation_pairs = find_data(settings.data)
     order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
-    filled = resume or settings.weights  # from a file that has all of them
-    starts = ("none", "none") if filled else (settings.encoder_weights, settings.token_weights)
-    network = build_sral(settings.network(), *starts)
+    encoder_weights = "none" if resume or settings.weights else settings.encoder_weights  # the file has all of them
+    filled = resume or (settings.weights and holds_tokens(settings.weights))
+    network = build_sral(settings.network(), encoder_weights, "none" if filled else settings.token_weights)
     if settings.weights and not resume:
         anew = start_from(settings.weights, network)
         if is_main:

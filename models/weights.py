@@ -23,6 +23,7 @@ from models.sral import SRAL, build_sral
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The light network that comes with the repository: what makes maps where no weights are named."""
 DETECTOR_PREFIX = "detector."
+TOKENS_PREFIX = "detector.encoder.tokens."
 
 # What a file from a stranger may hold.
 METADATA_LIMIT = 1 << 20
@@ -188,21 +189,25 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
 
     Args:
         path: of a training run or of an inference network, whose configuration is the detector's but for `input_size`
-            and `encoder_size`.
+            and `encoder_size`; it may lack the detector's `tokens`.
         network: what is filled: its detector, and each training branch that the file has in the same shapes.
 
     Returns:
-        The names of the branches that stay as they were.
+        The names of the parts that stay as they were.
 
     Raises:
         FileNotFoundError, ValueError: as `read_header`; or the file's detector is another one: what differs is named.
     """
     state, header = read_weights(path)
     where, training = f"weights {path}", header["kind"] == "training"
-    _check_same(network.config.detector, header["config"].detector if training else header["config"], where)
+    ours, theirs = network.config.detector, header["config"].detector if training else header["config"]
+    without = ours.tokens is not None and theirs.tokens is None
+    _check_same(dataclasses.replace(ours, tokens=None) if without else ours, theirs, where)
     if not training:
         state = {DETECTOR_PREFIX + key: value for key, value in state.items()}
-    anew = []
+    if without:
+        state |= {key: value for key, value in network.state_dict().items() if key.startswith(TOKENS_PREFIX)}
+    anew = ["tokens"] if without else []
     for name, part in network.named_children():
         inside = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
         if name == "detector" or _shapes(inside) == _shapes(part.state_dict()):
@@ -210,6 +215,12 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
         elif part.state_dict():
             anew.append(name)
     return anew
+
+
+def holds_tokens(path: Path | str) -> bool:
+    """Whether the network of a weights file has tokens. Raises as `read_header`."""
+    config = read_header(path)["config"]
+    return getattr(config, "detector", config).tokens is not None
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -17,7 +17,7 @@ from models.config import DetectorConfig, HostConfig, SRALConfig, TokensConfig
 from models.detector import build_detector
 from models.encoders import Encoder
 from models.sral import build_sral
-from models.weights import load_detector, load_sral, read_header, save_weights
+from models.weights import holds_tokens, load_detector, load_sral, read_header, save_weights, start_from
 from training.schedule import build_optimiser
 from training.settings import OptimiserSettings, parse
 
@@ -195,6 +195,29 @@ def test_weights_that_are_missing_or_of_another_transformer(tmp_path):
     save_file(timm.create_model("vit_wee_patch16_reg1_gap_256").state_dict(), tmp_path / "wee.safetensors")
     with pytest.raises(ValueError, match="for encoder 'vit_tiny_patch16_224'"):
         build_detector(CONFIG, token_weights=str(tmp_path / "wee.safetensors"))
+
+
+def test_a_network_without_tokens_may_be_trained_further_with_them(tmp_path):
+    """At the start it is the network that it was, beside the transformer's own weights."""
+    torch.manual_seed(0)
+    plain = build_detector(PLAIN).eval()
+    save_weights(tmp_path / "plain.safetensors", plain)
+    vit = timm.create_model(VIT, num_classes=0).state_dict()
+    save_file(vit, tmp_path / "vit.safetensors")
+    assert not holds_tokens(tmp_path / "plain.safetensors")
+    network = build_sral(SRALConfig(CONFIG), token_weights=str(tmp_path / "vit.safetensors"))
+    assert start_from(tmp_path / "plain.safetensors", network) == ["tokens", "coarse_heads", "asrd", "tfgm"]
+    found = network.detector.encoder.tokens.body.model.state_dict()
+    assert torch.equal(found["blocks.1.mlp.fc1.weight"], vit["blocks.1.mlp.fc1.weight"])
+    rgb = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(network.eval().detector(rgb)["logits"], plain(rgb)["logits"])
+
+    save_weights(tmp_path / "both.safetensors", network.detector)
+    assert holds_tokens(tmp_path / "both.safetensors")
+    assert start_from(tmp_path / "both.safetensors", build_sral(SRALConfig(CONFIG))) == ["coarse_heads", "asrd", "tfgm"]
+    with pytest.raises(ValueError, match=r"another network, with detector.tokens .*vit_tiny"):
+        start_from(tmp_path / "both.safetensors", build_sral(SRALConfig(PLAIN)))
 
 
 def test_old_files_have_none():
