@@ -141,7 +141,8 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
 
     The file may hold more than the encoder (a classifier's head) and may carry one prefix before every name. Where
     its names are not the encoder's, tensors are matched in order: two implementations of one network define the same
-    layers in the same order, and every kind (weight, bias, running mean…) and shape has to agree.
+    layers in the same order, and every kind (weight, bias, running mean…) and shape has to agree; but for a plain
+    transformer's position embedding, which is resampled to another grid.
 
     Raises:
         FileNotFoundError: no such file.
@@ -151,8 +152,8 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
     wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
     matched = _match_names(wanted, state) or _match_order(wanted, state, f"{path} for encoder {name!r}")
     for key, value in matched.items():
-        if key.endswith("pos_embed") and value.ndim == 3:
-            value = matched[key] = _for_grid(value, body, wanted[key])
+        if key.endswith("pos_embed") and value.shape != wanted[key].shape:
+            value = matched[key] = _for_grid(value, getattr(body, "model", body))
         if value.shape != wanted[key].shape:
             raise ValueError(
                 f"{path} for encoder {name!r}: {key} is {tuple(value.shape)}, expected {tuple(wanted[key].shape)}"
@@ -162,14 +163,12 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
     body.load_state_dict(matched, strict=False)  # all but num_batches_tracked, which eval never reads
 
 
-def _for_grid(position: Tensor, body: nn.Module, wanted: Tensor) -> Tensor:
-    """A plain transformer's position embedding, 1×n×C, for the grid that it is built for."""
-    transformer = getattr(body, "model", body)
-    prefix, grid = transformer.num_prefix_tokens, transformer.patch_embed.grid_size
-    square = (position.shape[1] - prefix) ** 0.5
-    if position.shape == wanted.shape or square % 1:
+def _for_grid(position: Tensor, transformer: nn.Module) -> Tensor:
+    """A plain transformer's position embedding, 1×n×C of a square grid, for the grid that it is built for."""
+    prefix = getattr(transformer, "num_prefix_tokens", None)
+    if prefix is None or position.ndim != 3 or (position.shape[1] - prefix) ** 0.5 % 1:
         return position
-    return resample_abs_pos_embed(position, grid, num_prefix_tokens=prefix)
+    return resample_abs_pos_embed(position, transformer.patch_embed.grid_size, num_prefix_tokens=prefix)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
