@@ -59,17 +59,16 @@ def sral(
 
         if host_file is not None:
             run_host_file(host_file)
+        starts = {"encoder_weights": encoder_weights, "token_weights": token_weights}
         if weights is not None:
-            starts = {"encoder_weights": encoder_weights, "token_weights": token_weights}
             given = sorted(config) + [name for name, start in starts.items() if start != "none"]
             if given:
                 raise ValueError(f"{', '.join(given)}: a weights file says that itself; give one or the other")
             return load_sral(weights) if training else load_detector(weights)
-        starts = (encoder_weights, token_weights)
         if not training:
-            return build_detector(from_dict(DetectorConfig, config, "sral"), *starts).eval()
+            return build_detector(from_dict(DetectorConfig, config, "sral"), **starts).eval()
         attached = {key: config.pop(key) for key in set(config) & set(SRALConfig.__dataclass_fields__)}
-        return build_sral(from_dict(SRALConfig, {"detector": config, **attached}, "sral"), *starts).train()
+        return build_sral(from_dict(SRALConfig, {"detector": config, **attached}, "sral"), **starts).train()
 
 
 def saliency(

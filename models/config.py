@@ -188,10 +188,15 @@ def _rebuild(hint: Any, value: Any, where: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def detector_config(config: DetectorConfig | SRALConfig) -> DetectorConfig:
+    """The inference network's part of either configuration."""
+    return config.detector if isinstance(config, SRALConfig) else config
+
+
 def check_config(config: DetectorConfig | SRALConfig) -> None:
     """Raise a ValueError where a configuration, which may be a stranger's, has a value of a wrong type or no sense."""
     _check(type(config), config, "configuration")
-    _check_detector(config.detector if isinstance(config, SRALConfig) else config)
+    _check_detector(detector_config(config))
 
 
 def _check(hint: Any, value: Any, where: str) -> None:

@@ -30,8 +30,6 @@ PARTS = {
     "mlp.fc2": "mlp.fc2",
 }
 """timm's parts of a block, and transformers' names for them."""
-MULTIPLIED = ("attn.proj", "mlp.fc1", "mlp.fc2")
-"""Those whose weights the graph has as nameless matrices."""
 
 
 def convert(source: Path, target: Path) -> None:
@@ -45,20 +43,19 @@ def convert(source: Path, target: Path) -> None:
         FileNotFoundError, ValueError: no such file, the onnx package is missing, or it is not that of such a network.
     """
     network = timm.create_model(NAME, pretrained=False, num_classes=0)
-    values, matrices = _read(source)
+    values = _read(source)
     try:
-        network.load_state_dict(timm_names(values, matrices, len(network.blocks)))
+        network.load_state_dict(timm_names(values, len(network.blocks)))
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{source}: not a graph of transformers' small Dinov2Model ({on_one_line(error)})") from error
     save_bare(target, network, {"source": source.name})
 
 
-def timm_names(values: dict[str, Tensor], matrices: dict[str, str], blocks: int) -> dict[str, Tensor]:
+def timm_names(values: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
     """The graph's tensors by timm's names.
 
     Args:
-        values: the graph's constants by name.
-        matrices: the constant that each matrix product multiplies by, by the name of the product's module.
+        values: the graph's tensors by transformers' names.
         blocks: how many the transformer has.
 
     Raises:
@@ -67,7 +64,6 @@ def timm_names(values: dict[str, Tensor], matrices: dict[str, str], blocks: int)
     """
     first = "embeddings.cls_token"
     start = next((name.removesuffix(first) for name in values if name.endswith(first)), "")
-    module = {name.partition("encoder.")[2] if "encoder." in name else name: of for name, of in matrices.items()}
     embeddings = f"{start}embeddings."
     state = {
         "cls_token": values[f"{embeddings}cls_token"],
@@ -78,13 +74,11 @@ def timm_names(values: dict[str, Tensor], matrices: dict[str, str], blocks: int)
         "norm.bias": values[f"{start}layernorm.bias"],
     }
     for block in range(blocks):
-        ours, theirs, multiplied = f"blocks.{block}.", f"{start}encoder.layer.{block}.", f"layer.{block}."
-        each = [f"attention.attention.{part}" for part in ("query", "key", "value")]
-        state[f"{ours}attn.qkv.weight"] = torch.cat([values[module[multiplied + part]].T for part in each])
-        state[f"{ours}attn.qkv.bias"] = torch.cat([values[f"{theirs}{part}.bias"] for part in each])
-        for name, part in PARTS.items():
-            weight = values[module[multiplied + part]].T if name in MULTIPLIED else values[f"{theirs}{part}.weight"]
-            state |= {f"{ours}{name}.weight": weight, f"{ours}{name}.bias": values[f"{theirs}{part}.bias"]}
+        ours, theirs = f"blocks.{block}.", f"{start}encoder.layer.{block}."
+        for kind in ("weight", "bias"):
+            each = [values[f"{theirs}attention.attention.{part}.{kind}"] for part in ("query", "key", "value")]
+            state[f"{ours}attn.qkv.{kind}"] = torch.cat(each)
+            state |= {f"{ours}{name}.{kind}": values[f"{theirs}{part}.{kind}"] for name, part in PARTS.items()}
         for number in (1, 2):
             state[f"{ours}ls{number}.gamma"] = values[f"{theirs}layer_scale{number}.lambda1"]
     return state
@@ -102,8 +96,8 @@ def _positions(values: dict[str, Tensor], start: str) -> Tensor:
     return torch.cat(sorted(found, key=lambda value: value.shape[1]), dim=1)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A graph's constants by name, and the name of the one that each matrix product multiplies by, by its module."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """A graph's constants by name; the nameless ones that matrix products multiply by, as their module's weight."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
@@ -118,8 +112,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except DecodeError as error:
         raise ValueError(f"{path}: not an ONNX file ({on_one_line(error)})") from error
     values = {of.name: torch.from_numpy(onnx.numpy_helper.to_array(of).copy()) for of in graph.initializer}
-    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in values]
-    return values, {node.name.removesuffix("/MatMul").strip("/").replace("/", "."): node.input[1] for node in products}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in values:
+            module = node.name.removesuffix("/MatMul").strip("/").replace("/", ".")
+            values[f"{module}.weight"] = values[node.input[1]].T
+    return values
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -84,12 +84,9 @@ class Tokens(nn.Module):
 
     def freeze(self, blocks: int) -> None:
         """Leave the patch embedding and the first blocks as they are while the rest trains; 0 leaves nothing so."""
-        if blocks == 0:
-            return
-        for name, parameter in self.body.named_parameters():
-            parts = name.partition("blocks.")
-            if not parts[1] or int(parts[2].partition(".")[0]) < blocks:
-                parameter.requires_grad_(False)
+        if blocks:
+            self.body.requires_grad_(False)
+            self.body.model.blocks[blocks:].requires_grad_(True)
 
 
 def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> nn.Module:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.config import DetectorConfig, SRALConfig, check_config, from_dict
+from models.config import DetectorConfig, SRALConfig, check_config, detector_config, from_dict
 from models.detector import Detector, build_detector
 from models.hosts import Host
 from models.saved_state import check_safetensors_header, on_one_line
@@ -164,7 +164,7 @@ def load_detector(path: Path | str) -> Detector | Host:
     with _opened(path) as file:
         header = _read_metadata(path, file.metadata() or {})
         training = header["kind"] == "training"
-        config = header["config"].detector if training else header["config"]
+        config = detector_config(header["config"])
         return _rebuilt(file, lambda: build_detector(config), DETECTOR_PREFIX if training else "", path).eval()
 
 
@@ -200,7 +200,7 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
     """
     state, header = read_weights(path)
     where, training = f"weights {path}", header["kind"] == "training"
-    ours, theirs = network.config.detector, header["config"].detector if training else header["config"]
+    ours, theirs = network.config.detector, detector_config(header["config"])
     without = ours.tokens is not None and theirs.tokens is None
     _check_same(dataclasses.replace(ours, tokens=None) if without else ours, theirs, where)
     if not training:
@@ -219,8 +219,7 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
 
 def holds_tokens(path: Path | str) -> bool:
     """Whether the network of a weights file has tokens. Raises as `read_header`."""
-    config = read_header(path)["config"]
-    return getattr(config, "detector", config).tokens is not None
+    return detector_config(read_header(path)["config"]).tokens is not None
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -13,7 +13,7 @@ import train
 from models.config import ASRDConfig, DetectorConfig, SRALConfig
 from models.sral import SRAL, build_sral
 from models.weights import save_weights
-from training.settings import parse
+from training.settings import Start, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -94,17 +94,20 @@ def training_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def small_run(pairs: Path, folder: Path, *more: str) -> Start:
+    """A run of a small network on pairs in ORSSD's layout, with more options."""
+    return parse([
+        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]",
+        "--detector.input_size=[64,64]", "--encoder_weights=none", "--batch_size=2", "--device=cpu",
+        "--data.validation=0.3", "--data.cache=null", "--data.dataset=folders", f"--data.images={pairs}/train-images",
+        f"--data.masks={pairs}/train-labels", f"--output={folder}", *more,
+    ])  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def trained_run(training_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder: two epochs of everything, whose checkpoints are kept."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    start = parse([
-        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]",
-        "--detector.input_size=[64,64]", "--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]",
-        "--asrd.up_channels=[8,8,8]", "--encoder_weights=none", "--batch_size=2", "--epochs=2", "--device=cpu",
-        "--data.validation=0.3", "--data.cache=null", "--optimiser.ema=0.9", "--data.dataset=folders",
-        f"--data.images={training_pairs}/train-images", f"--data.masks={training_pairs}/train-labels",
-        f"--output={folder}",
-    ])  # fmt: skip
-    assert train.train(start) == 0
+    branches = ("--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]", "--asrd.up_channels=[8,8,8]")
+    assert train.train(small_run(training_pairs, folder, *branches, "--epochs=2", "--optimiser.ema=0.9")) == 0
     return folder

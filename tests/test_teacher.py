@@ -4,13 +4,12 @@ import csv
 
 import pytest
 import torch
-from conftest import small_network
+from conftest import small_network, small_run
 
 import train
 from datasets.augment import ycbcr_to_rgb
 from models.losses import LossWeights, loss_terms, structure_loss
 from models.weights import load_detector, save_weights
-from training.settings import parse
 from training.teacher import Teacher, load_teacher
 
 
@@ -76,13 +75,9 @@ def test_it_stays_out_of_the_network():
 
 
 def test_a_run_with_a_teacher(weights, training_pairs, tmp_path):
-    start = parse([
-        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]", "--guidance=false",
-        "--detector.input_size=[64,64]", "--super_resolution=false", "--deep_supervision=false", "--loss.teacher=0.5",
-        "--encoder_weights=none", "--batch_size=2", "--epochs=1", "--device=cpu", "--data.validation=0.3",
-        "--data.cache=null", "--data.dataset=folders", f"--data.images={training_pairs}/train-images",
-        f"--data.masks={training_pairs}/train-labels", f"--output={tmp_path / 'run'}", f"--teacher={weights}",
-    ])  # fmt: skip
+    off = ("--guidance=false", "--super_resolution=false", "--deep_supervision=false")
+    teacher = (f"--teacher={weights}", "--loss.teacher=0.5")
+    start = small_run(training_pairs, tmp_path / "run", *off, *teacher, "--epochs=1")
     assert train.train(start) == 0
     (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
     assert float(row["total"]) == pytest.approx(float(row["saliency1"]) + 0.5 * float(row["teacher"]), rel=1e-5)

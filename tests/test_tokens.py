@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from conftest import small_run
 from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
 
@@ -19,7 +20,7 @@ from models.encoders import Encoder
 from models.sral import build_sral
 from models.weights import holds_tokens, load_detector, load_sral, read_header, save_weights, start_from
 from training.schedule import build_optimiser
-from training.settings import OptimiserSettings, parse
+from training.settings import OptimiserSettings
 
 VIT = "vit_tiny_patch16_224"
 TOKENS = TokensConfig(VIT, (3, 4), (1, 2))
@@ -150,16 +151,11 @@ def test_a_run_starts_from_their_weights_and_keeps_what_is_frozen(training_pairs
     torch.manual_seed(1)
     state = timm.create_model(VIT, num_classes=0).state_dict()
     save_file(state, tmp_path / "vit.safetensors")
-    start = parse([
-        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]",
-        "--detector.input_size=[64,64]", f"--detector.tokens.network={VIT}", "--detector.tokens.grid=[3,3]",
-        "--detector.tokens.blocks=[1,2]", f"--token_weights={tmp_path / 'vit.safetensors'}",
-        "--optimiser.frozen_blocks=1", "--super_resolution=false", "--guidance=false", "--deep_supervision=false",
-        "--encoder_weights=none", "--batch_size=2", "--epochs=2", "--device=cpu", "--data.validation=0.3",
-        "--data.cache=null", "--optimiser.ema=0.9", "--data.dataset=folders", "--optimiser.lr=0.01",
-        f"--data.images={training_pairs}/train-images", f"--data.masks={training_pairs}/train-labels",
-        f"--output={tmp_path / 'run'}",
-    ])  # fmt: skip
+    off = ("--guidance=false", "--super_resolution=false", "--deep_supervision=false")
+    tokens = (f"--detector.tokens.network={VIT}", "--detector.tokens.grid=[3,3]", "--detector.tokens.blocks=[1,2]")
+    tokens += (f"--token_weights={tmp_path / 'vit.safetensors'}", "--optimiser.frozen_blocks=1")
+    rates = ("--epochs=2", "--optimiser.ema=0.9", "--optimiser.lr=0.01")
+    start = small_run(training_pairs, tmp_path / "run", *off, *tokens, *rates)
     assert train.train(start) == 0
     assert len(list(csv.DictReader((tmp_path / "run" / "log.csv").open()))) == 2
     found = load_detector(tmp_path / "run" / "last.safetensors").encoder.tokens.body.model.state_dict()
