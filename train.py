@@ -174,9 +174,14 @@ def train(start: Start) -> int:
 
         parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
         parts["scaler"] = accelerator.scaler
+        precision = precision_of(accelerator)
         progress = {"epoch": 0, "step": 0, "sums": {}, "epoch_seconds": 0.0, "seconds": 0.0, "best": None}
+        progress["precision"] = precision
         if resume:
             progress |= load_checkpoint(folder, settings, parts, start.force)
+            if is_main and progress["precision"] != precision:
+                warnings.warn(f"the run was in {progress['precision']} so far and goes on in {precision}", stacklevel=1)
+            progress["precision"] = precision
         done = progress["epoch"] * order.steps + progress["step"]
 
         about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
@@ -187,7 +192,7 @@ def train(start: Start) -> int:
             logbook = Logbook(folder, progress["epoch"], done)
             print(
                 f"{len(training_pairs)} training and {len(validation_pairs)} validation images, {settings.epochs} "
-                f"epochs of {order.steps} steps, on {processes} × {device.type} in {precision_of(accelerator)}"
+                f"epochs of {order.steps} steps, on {processes} × {device.type} in {precision}"
                 + (f", from epoch {progress['epoch'] + 1}, step {progress['step'] + 1}" if resume else "")
             )
         if settings.epochs == 0 and is_main:

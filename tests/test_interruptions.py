@@ -239,3 +239,11 @@ def test_other_settings_need_force(training_pairs: Path, uninterrupted: Path) ->
     assert [row["epoch"] for row in scores(run)] == ["1", "2", "3", "4"]
     with pytest.raises(ValueError, match="does not fit this run's network"):
         trained(*more, "--force", "--detector.width=16")
+
+
+def test_another_precision_on_another_cpu_is_said(training_pairs: Path, uninterrupted: Path, monkeypatch) -> None:
+    run = uninterrupted.parent / "moved"
+    started(options(training_pairs, run)).join()
+    monkeypatch.setattr(train, "precision_of", lambda _: "bf16")  # accelerate keeps a process's first precision
+    with pytest.warns(UserWarning, match="the run was in fp32 so far and goes on in bf16"):
+        assert trained(*options(training_pairs, run, "--resume")) == 0

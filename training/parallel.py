@@ -6,6 +6,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from inference.devices import has_bf16
+
 
 def build_accelerator(
     device: str, precision: str, compiled: bool = False, equal_norms: bool = True, threads: int = 0
@@ -45,20 +47,14 @@ def build_accelerator(
 def find_precision(wanted: str, on_cpu: bool) -> str:
     """'fp32', 'bf16' or 'fp16': what was asked for, or what 'auto' means here.
 
-    A CPU without bfloat16 instructions takes it too, but a step then takes ten times as long as in fp32.
-
     Raises:
         ValueError: the device does not compute in it.
     """
-    if on_cpu:
-        has_bf16 = any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
-    else:
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "auto":
-        return "bf16" if has_bf16 else "fp32"
+        return "bf16" if has_bf16(on_cpu) else "fp32"
     if wanted == "fp16" and on_cpu:
         raise ValueError("precision fp16: only on a GPU; set precision to auto or fp32")
-    if wanted == "bf16" and not has_bf16:
+    if wanted == "bf16" and not has_bf16(on_cpu):
         device = "this CPU" if on_cpu else torch.cuda.get_device_name()
         raise ValueError(f"precision bf16: {device} does not have it; set precision to auto or fp32")
     return wanted
