@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from inference.norms import fold_norms, scale_input
 from models.detector import OUTPUT_SCALE, Detector, check_size
-from models.encoders import Encoder, merge_branches
+from models.encoders import merge_branches
 from models.hosts import Host
 from models.ppm import PPM
 from models.tsdd import AggregationBlock
@@ -63,7 +63,7 @@ class InferenceForm(nn.Module):
 
     def _take_apart(self, detector: Detector) -> None:
         self.scaled_inside = scale_input(detector.encoder, self.config.encoder_size or self.input_size, 1 / self.spread)
-        self.encoder = FoldedEncoder(detector.encoder)
+        self.encoder = detector.encoder
         self.ppm = FoldedPPM(detector.ppm)
         self.blocks = nn.ModuleList(FoldedBlock(block, i == 0) for i, block in enumerate(detector.tsdd.blocks))
         self.head = detector.tsdd.head
@@ -132,24 +132,6 @@ class HostForm(InferenceForm):
 
     def _own_logits(self, rgb: Tensor) -> Tensor:
         return self.host.own_logits(rgb.to(next(self.host.parameters()).dtype))
-
-
-class FoldedEncoder(nn.Module):
-    """F1…F5 without copies."""
-
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.body, self.stem, self.channels_last = encoder.body, encoder.stem, encoder.channels_last
-        self.tokens = encoder.tokens
-
-    def forward(self, rgb: Tensor) -> list[Tensor]:
-        """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
-        features = self.body(rgb)
-        if self.channels_last:
-            features = [feature.permute(0, 3, 1, 2) for feature in features]
-        if self.stem is not None:
-            features = [self.stem(rgb), *features]
-        return features if self.tokens is None else self.tokens(rgb, features)
 
 
 class FoldedPPM(nn.Module):

@@ -57,7 +57,7 @@ class Encoder(nn.Module):
         """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
         features = self.body(rgb)
         if self.channels_last:
-            features = [feature.permute(0, 3, 1, 2).contiguous() for feature in features]
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
         if self.stem is not None:
             features = [self.stem(rgb), *features]
         return features if self.tokens is None else self.tokens(rgb, features)
