@@ -44,15 +44,22 @@ def test_an_export_makes_its_networks_maps(path, pixels):
     assert difference < (0.02 if backend.precision == "int8" else 1e-5)
 
 
+def parameters(path) -> int:
+    return sum(parameter.numel() for parameter in load_detector(path).parameters())
+
+
 def test_the_light_network_is_light():
-    detector = load_detector(LIGHT)
-    assert sum(parameter.numel() for parameter in detector.parameters()) <= 5e6
+    assert parameters(LIGHT) <= 5e6
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        detector(torch.zeros(1, 3, 224, 224))
+        load_detector(LIGHT)(torch.zeros(1, 3, 224, 224))
     assert counter.get_total_flops() / 2 <= 2e9
+
+
+def test_the_stronger_network_is_no_giant():
+    assert 5e6 < parameters(FOLDER / "strong_eorssd.safetensors") <= 30e6
 
 
 def test_each_file_has_its_card_and_all_are_small():
     card = (FOLDER / "README.md").read_text()
     assert not [path.name for path in NETWORKS + EXPORTS if path.name not in card]
-    assert sum(path.stat().st_size for path in NETWORKS) < 80e6
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 80e6
