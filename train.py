@@ -95,7 +95,7 @@ def train(start: Start) -> int:
     accelerator = build_accelerator(
         settings.device, settings.precision, settings.compile, settings.sync_batch_norm, settings.threads
     )
-    device, is_main = accelerator.device, accelerator.is_main_process
+    device, precision, is_main = accelerator.device, precision_of(accelerator), accelerator.is_main_process
     processes, process = accelerator.num_processes, accelerator.process_index
     check_size(*settings.detector.input_size)
     if settings.host_file:
@@ -163,7 +163,7 @@ def train(start: Start) -> int:
         weights = settings.loss.of_epoch(1)
         cost = rehearse(batches, lambda batch: step(views(batch), weights), device)
         if is_main:
-            print(describe(settings, network, order, cost, len(pairs), f"{device} in {precision_of(accelerator)}"))
+            print(describe(settings, network, order, cost, len(pairs), f"{device} in {precision}"))
         return 0
 
     with ExitStack() as open_things:
@@ -174,14 +174,13 @@ def train(start: Start) -> int:
 
         parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
         parts["scaler"] = accelerator.scaler
-        precision = precision_of(accelerator)
         progress = {"epoch": 0, "step": 0, "sums": {}, "epoch_seconds": 0.0, "seconds": 0.0, "best": None}
-        progress["precision"] = precision
         if resume:
             progress |= load_checkpoint(folder, settings, parts, start.force)
-            if is_main and progress["precision"] != precision:
-                warnings.warn(f"the run was in {progress['precision']} so far and goes on in {precision}", stacklevel=1)
-            progress["precision"] = precision
+            before = progress.get("precision", precision)  # older checkpoints do not say
+            if is_main and before != precision:
+                warnings.warn(f"the run was in {before} so far and goes on in {precision}", stacklevel=1)
+        progress["precision"] = precision
         done = progress["epoch"] * order.steps + progress["step"]
 
         about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
