@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,8 +243,7 @@ def test_other_settings_need_force(training_pairs: Path, uninterrupted: Path) ->
 
 
 def test_another_precision_on_another_cpu_is_said(training_pairs: Path, uninterrupted: Path, monkeypatch) -> None:
-    run = uninterrupted.parent / "moved"
-    started(options(training_pairs, run)).join()
+    run = shutil.copytree(uninterrupted, uninterrupted.parent / "moved")
     monkeypatch.setattr(train, "precision_of", lambda _: "bf16")  # accelerate keeps a process's first precision
     with pytest.warns(UserWarning, match="the run was in fp32 so far and goes on in bf16"):
         assert trained(*options(training_pairs, run, "--resume")) == 0
