@@ -1,0 +1,84 @@
+"""A trained network that sees its image at another size: against timm's own resampling, and what stays as it was."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+
+from models.config import DetectorConfig, HostConfig, TokensConfig
+from models.detector import Detector, build_detector
+from models.resized import resized
+from models.weights import load_detector, read_header, save_weights
+
+VIT = "vit_tiny_patch16_224"
+CONFIG = DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=TokensConfig(VIT, (3, 4), (1, 2)))
+
+
+@pytest.fixture
+def detector() -> Detector:
+    """One whose tokens speak: their joins are not at zero any more."""
+    torch.manual_seed(0)
+    detector = build_detector(CONFIG).eval()
+    for join in detector.encoder.tokens.joins:
+        torch.nn.init.normal_(join.weight, std=0.1)
+    return detector
+
+
+@torch.no_grad()
+def test_a_finer_grid_is_timms_own(detector):
+    """timm's transformer resamples its positions itself where it is built to take any size."""
+    found = resized(detector, token_grid=(5, 6)).encoder.tokens
+    assert found.size == (80, 96)
+    whole = timm.create_model(VIT, img_size=(48, 64), dynamic_img_size=True, num_classes=0).eval()
+    state = {name.removeprefix("model."): value for name, value in detector.encoder.tokens.body.state_dict().items()}
+    whole.load_state_dict(whole.state_dict() | state)
+    seen = torch.randn(2, 3, 80, 96)
+    for ours, theirs in zip(found.body(seen), whole.get_intermediate_layers(seen, n=[0, 1], reshape=True), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@torch.no_grad()
+def test_the_same_size_is_the_same_network_and_another_is_not(detector):
+    rgb = torch.randn(1, 3, 64, 96)
+    wanted = detector(rgb)["logits"]
+    assert torch.equal(resized(detector, token_grid=(3, 4))(rgb)["logits"], wanted)
+    assert torch.equal(resized(detector, (64, 96))(rgb)["logits"], wanted)
+    for other in (resized(detector, token_grid=(6, 8)), resized(detector, (96, 160))):
+        found = other(rgb)["logits"]
+        assert found.shape == wanted.shape
+        assert not torch.allclose(found, wanted)
+    assert detector.config == CONFIG
+
+
+def test_the_command_writes_it(detector, root, tmp_path):
+    save_weights(tmp_path / "run.safetensors", detector)
+    sizes = ("--encoder-size", "96", "160", "--token-grid", "5", "6")
+    files = [str(tmp_path / name) for name in ("run.safetensors", "pruned.safetensors")]
+    subprocess.run([sys.executable, "-m", "models.prune", *files, *sizes], cwd=root, check=True)
+    config = replace(CONFIG, encoder_size=(96, 160), tokens=replace(CONFIG.tokens, grid=(5, 6)))
+    assert read_header(files[1])["config"] == config
+    rgb = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        wanted = resized(detector, (96, 160), (5, 6))(rgb)["logits"]
+        assert torch.equal(load_detector(files[1])(rgb)["logits"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "why"),
+    [
+        (replace(CONFIG, tokens=None), (None, (5, 6)), "lcnet_035 has no tokens"),
+        (CONFIG, (None, (0, 6)), "tokens.grid"),
+        (CONFIG, (None, (500, 6)), "tokens.grid"),
+        (CONFIG, ((65, 96), None), "encoder_size"),
+        (replace(CONFIG, tokens=None, host=HostConfig("Unet")), ((96, 96), None), "leave encoder_size out"),
+    ],
+)
+def test_sizes_that_do_not_work(config, sizes, why):
+    if config.host:
+        pytest.importorskip("segmentation_models_pytorch", reason="requirements-hosts.txt is not installed")
+        config = replace(config, encoder="resnet18")
+    with pytest.raises(ValueError, match=why):
+        resized(build_detector(config), *sizes)
