@@ -8,6 +8,7 @@ With --encoder-size or --token-grid, the network sees its image larger than it w
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.hosts import release, run_host_file
@@ -20,8 +21,8 @@ def prune(
     target: Path,
     half: bool = False,
     bare: bool = False,
-    encoder_size: tuple[int, int] | None = None,
-    token_grid: tuple[int, int] | None = None,
+    encoder_size: Sequence[int] | None = None,
+    token_grid: Sequence[int] | None = None,
 ) -> int:
     """Write the inference network of `source` to `target`; what the file says about itself goes along.
 
@@ -53,17 +54,17 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="the .safetensors file to write")
     parser.add_argument("--half", action="store_true", help="store fp16: half the size")
     parser.add_argument("--bare", action="store_true", help="a host's own state dict, for its own code to load")
-    for name, sides, what in (
-        ("encoder-size", ("HEIGHT", "WIDTH"), "enlarge the image inside, for the encoder: multiples of 32"),
-        ("token-grid", ("ROWS", "COLUMNS"), "let its tokens see more patches than they were trained on"),
-    ):
-        parser.add_argument(f"--{name}", type=int, nargs=2, metavar=sides, help=what)
+    size = {"type": int, "nargs": 2}
+    what = "enlarge the image inside, for the encoder: multiples of 32"
+    parser.add_argument("--encoder-size", **size, metavar=("HEIGHT", "WIDTH"), help=what)
+    what = "let its tokens see more patches than they were trained on"
+    parser.add_argument("--token-grid", **size, metavar=("ROWS", "COLUMNS"), help=what)
     parser.add_argument("--host-file", type=Path, metavar="FILE.py", help="registers the network, where it is your own")
     options = parser.parse_args()
     try:
         if options.host_file:
             run_host_file(options.host_file)
-        sizes = (sides and tuple(sides) for sides in (options.encoder_size, options.token_grid))
+        sizes = (options.encoder_size, options.token_grid)
         parameters = prune(options.source, options.target, options.half, options.bare, *sizes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

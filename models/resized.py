@@ -1,20 +1,24 @@
 """A trained network that is to see its image larger than it was trained to.
 
 Random crops show things larger in training than whole images show them afterwards, so that a network may do better at a
-larger size than its own, without training (FixRes: Touvron et al., NeurIPS 2019). Choose by a validation part.
+larger size than its own, without training (FixRes: Touvron et al., NeurIPS 2019). Choose on images like its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from models.config import DetectorConfig, check_config
+from models.config import check_config
 from models.detector import Detector, build_detector
+from models.weights import fill
+
+POSITION = "encoder.tokens.body.model.pos_embed"
 
 
 def resized(
-    detector: Detector, encoder_size: tuple[int, int] | None = None, token_grid: tuple[int, int] | None = None
+    detector: Detector, encoder_size: Sequence[int] | None = None, token_grid: Sequence[int] | None = None
 ) -> Detector:
     """The same network at another size; its input and its map keep theirs.
 
@@ -28,27 +32,21 @@ def resized(
         A network of its own, in eval mode.
 
     Raises:
-        ValueError: such a size or grid does not work, a host has none, or the network has no tokens.
+        ValueError: such a size or grid does not work, a host or an encoder for one size alone has none, or the network
+            has no tokens.
     """
-    config = _with_sizes(detector.config, encoder_size, token_grid)
-    check_config(config)
-    network = build_detector(config)
-    wanted, state = network.state_dict(), detector.state_dict()
-    for name, value in state.items():
-        if value.shape != wanted[name].shape:
-            state[name] = _resampled(value, detector.config.tokens.grid, config.tokens.grid)
-    network.load_state_dict(state)
-    return network.eval()
-
-
-def _with_sizes(
-    config: DetectorConfig, encoder_size: tuple[int, int] | None, token_grid: tuple[int, int] | None
-) -> DetectorConfig:
+    config, state = detector.config, detector.state_dict()
+    if encoder_size is not None:
+        config = replace(config, encoder_size=tuple(encoder_size))
     if token_grid is not None:
         if config.tokens is None:
             raise ValueError(f"token grid: {config.name} has no tokens that could see another")
-        config = replace(config, tokens=replace(config.tokens, grid=token_grid))
-    return config if encoder_size is None else replace(config, encoder_size=encoder_size)
+        config = replace(config, tokens=replace(config.tokens, grid=tuple(token_grid)))
+    check_config(config)
+    network = build_detector(config)
+    if config.tokens != detector.config.tokens and POSITION in state:
+        state[POSITION] = _resampled(state[POSITION], detector.config.tokens.grid, config.tokens.grid)
+    return fill(network, state, f"{config.name} at another size").eval()
 
 
 def _resampled(position: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

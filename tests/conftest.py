@@ -11,6 +11,7 @@ from torch import nn
 
 import train
 from models.config import ASRDConfig, DetectorConfig, SRALConfig
+from models.detector import Detector, build_detector
 from models.sral import SRAL, build_sral
 from models.weights import save_weights
 from training.settings import Start, parse
@@ -67,6 +68,15 @@ def small_network(encoder: str = "resnet18", input_size: tuple[int, int] = (64, 
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     network.detector.tsdd.head.predict.weight.data *= 300  # maps that are far from constant
     return network
+
+
+def speaking_detector(config: DetectorConfig) -> Detector:
+    """A detector in eval mode whose tokens speak: their joins are not at zero any more."""
+    torch.manual_seed(0)
+    detector = build_detector(config).eval()
+    for join in detector.encoder.tokens.joins:
+        nn.init.normal_(join.weight, std=0.1)
+    return detector
 
 
 @pytest.fixture(scope="session")

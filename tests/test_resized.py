@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from conftest import speaking_detector
 
 from models.config import DetectorConfig, HostConfig, TokensConfig
 from models.detector import Detector, build_detector
@@ -19,23 +20,20 @@ CONFIG = DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=Toke
 
 @pytest.fixture
 def detector() -> Detector:
-    """One whose tokens speak: their joins are not at zero any more."""
-    torch.manual_seed(0)
-    detector = build_detector(CONFIG).eval()
-    for join in detector.encoder.tokens.joins:
-        torch.nn.init.normal_(join.weight, std=0.1)
-    return detector
+    return speaking_detector(CONFIG)
 
 
 @torch.no_grad()
-def test_a_finer_grid_is_timms_own(detector):
+@pytest.mark.parametrize("grid", [(5, 6), (4, 3)])  # finer; and as many patches, elsewhere
+def test_another_grid_is_timms_own(detector, grid):
     """timm's transformer resamples its positions itself where it is built to take any size."""
-    found = resized(detector, token_grid=(5, 6)).encoder.tokens
-    assert found.size == (80, 96)
+    size = tuple(16 * side for side in grid)
+    found = resized(detector, token_grid=grid).encoder.tokens
+    assert found.size == size
     whole = timm.create_model(VIT, img_size=(48, 64), dynamic_img_size=True, num_classes=0).eval()
     state = {name.removeprefix("model."): value for name, value in detector.encoder.tokens.body.state_dict().items()}
     whole.load_state_dict(whole.state_dict() | state)
-    seen = torch.randn(2, 3, 80, 96)
+    seen = torch.randn(2, 3, *size)
     for ours, theirs in zip(found.body(seen), whole.get_intermediate_layers(seen, n=[0, 1], reshape=True), strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -73,6 +71,7 @@ def test_the_command_writes_it(detector, root, tmp_path):
         (CONFIG, (None, (0, 6)), "tokens.grid"),
         (CONFIG, (None, (500, 6)), "tokens.grid"),
         (CONFIG, ((65, 96), None), "encoder_size"),
+        (DetectorConfig("hiera_tiny_224", 8, (8, 8)), ((256, 256), None), "tiny_224 at another size: does not fit"),
         (replace(CONFIG, tokens=None, host=HostConfig("Unet")), ((96, 96), None), "leave encoder_size out"),
     ],
 )

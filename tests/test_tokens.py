@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import small_run
+from conftest import small_run, speaking_detector
 from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
 
@@ -30,11 +30,7 @@ CONFIG = replace(PLAIN, tokens=TOKENS)
 
 @pytest.fixture
 def detector():
-    """One whose tokens speak: their joins are not at zero any more."""
-    torch.manual_seed(0)
-    detector = build_detector(CONFIG).eval()
-    for join in detector.encoder.tokens.joins:
-        torch.nn.init.normal_(join.weight, std=0.1)
+    detector = speaking_detector(CONFIG)
     detector.tsdd.head.predict.weight.data *= 100
     return detector
 
