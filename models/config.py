@@ -193,6 +193,12 @@ def detector_config(config: DetectorConfig | SRALConfig) -> DetectorConfig:
     return config.detector if isinstance(config, SRALConfig) else config
 
 
+def without_sizes(config: DetectorConfig) -> DetectorConfig:
+    """The configuration at one size for all: two that are alike in it take the same weights, each at its own size."""
+    tokens = config.tokens and dataclasses.replace(config.tokens, grid=(1, 1))
+    return dataclasses.replace(config, input_size=(32, 32), encoder_size=None, tokens=tokens)
+
+
 def check_config(config: DetectorConfig | SRALConfig) -> None:
     """Raise a ValueError where a configuration, which may be a stranger's, has a value of a wrong type or no sense."""
     _check(type(config), config, "configuration")

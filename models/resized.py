@@ -7,14 +7,10 @@ larger size than its own, without training (FixRes: Touvron et al., NeurIPS 2019
 from collections.abc import Sequence
 from dataclasses import replace
 
-from timm.layers import resample_abs_pos_embed
-from torch import Tensor
-
 from models.config import check_config
 from models.detector import Detector, build_detector
+from models.tokens import for_grid
 from models.weights import fill
-
-POSITION = "encoder.tokens.body.model.pos_embed"
 
 
 def resized(
@@ -43,13 +39,5 @@ def resized(
             raise ValueError(f"token grid: {config.name} has no tokens that could see another")
         config = replace(config, tokens=replace(config.tokens, grid=tuple(token_grid)))
     check_config(config)
-    network = build_detector(config)
-    if config.tokens != detector.config.tokens and POSITION in state:
-        state[POSITION] = _resampled(state[POSITION], detector.config.tokens.grid, config.tokens.grid)
-    return fill(network, state, f"{config.name} at another size").eval()
-
-
-def _resampled(position: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """A position embedding, 1×n×C, with or without places for the class token and the like before the grid's."""
-    prefix = position.shape[1] - old[0] * old[1]
-    return resample_abs_pos_embed(position, list(new), list(old), num_prefix_tokens=prefix)
+    state = for_grid(state, detector.config.tokens, config.tokens)
+    return fill(build_detector(config), state, f"{config.name} at another size").eval()

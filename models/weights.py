@@ -14,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.config import DetectorConfig, SRALConfig, check_config, detector_config, from_dict
+from models.config import DetectorConfig, SRALConfig, check_config, detector_config, from_dict, without_sizes
 from models.detector import Detector, build_detector
 from models.hosts import Host
 from models.saved_state import check_safetensors_header, on_one_line
 from models.sral import SRAL, build_sral
+from models.tokens import for_grid
 
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The light network that comes with the repository: what makes maps where no weights are named."""
@@ -188,8 +189,8 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
     """Fill a training network with a weights file's values: to train it further, on other data or at another size.
 
     Args:
-        path: of a training run or of an inference network, whose configuration is the detector's but for `input_size`
-            and `encoder_size`; it may lack the detector's `tokens`.
+        path: of a training run or of an inference network, whose configuration is the detector's but for `input_size`,
+            `encoder_size` and the grid of its `tokens`, which it may also lack.
         network: what is filled: its detector, and each training branch that the file has in the same shapes.
 
     Returns:
@@ -205,6 +206,8 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
     _check_same(dataclasses.replace(ours, tokens=None) if without else ours, theirs, where)
     if not training:
         state = {DETECTOR_PREFIX + key: value for key, value in state.items()}
+    inference = {key.removeprefix(DETECTOR_PREFIX): of for key, of in state.items() if key.startswith(DETECTOR_PREFIX)}
+    state |= {DETECTOR_PREFIX + key: of for key, of in for_grid(inference, theirs.tokens, ours.tokens).items()}
     if without:
         state |= {key: value for key, value in network.state_dict().items() if key.startswith(TOKENS_PREFIX)}
     anew = ["tokens"] if without else []
@@ -228,11 +231,11 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def _check_same(ours: DetectorConfig, theirs: DetectorConfig, where: str) -> None:
     """Raise a ValueError that names what two detectors' configurations, sizes apart, differ in."""
-    sizes = ("input_size", "encoder_size")
-    ours, theirs = (dataclasses.asdict(config) for config in (ours, theirs))
-    keys = [key for key in ours if key not in sizes and ours[key] != theirs[key]]
+    one, other = without_sizes(ours), without_sizes(theirs)
+    keys = [each.name for each in dataclasses.fields(ours) if getattr(one, each.name) != getattr(other, each.name)]
+    ours, theirs = dataclasses.asdict(ours), dataclasses.asdict(theirs)
     differ = [f"detector.{key} {theirs[key]}, not {ours[key]}" for key in keys]
-    if keys:
+    if differ:
         raise ValueError(f"{where}: another network, with {'; '.join(differ)}: set them so in the configuration")
 
 

@@ -9,10 +9,11 @@ import timm
 import torch
 from conftest import speaking_detector
 
-from models.config import DetectorConfig, HostConfig, TokensConfig
+from models.config import DetectorConfig, HostConfig, SRALConfig, TokensConfig
 from models.detector import Detector, build_detector
 from models.resized import resized
-from models.weights import load_detector, read_header, save_weights
+from models.sral import build_sral
+from models.weights import load_detector, read_header, save_weights, start_from
 
 VIT = "vit_tiny_patch16_224"
 CONFIG = DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=TokensConfig(VIT, (3, 4), (1, 2)))
@@ -62,6 +63,15 @@ def test_the_command_writes_it(detector, root, tmp_path):
     with torch.no_grad():
         wanted = resized(detector, (96, 160), (5, 6))(rgb)["logits"]
         assert torch.equal(load_detector(files[1])(rgb)["logits"], wanted)
+
+
+@torch.no_grad()
+def test_it_may_be_trained_further_with_another_grid(detector, tmp_path):
+    save_weights(tmp_path / "run.safetensors", detector)
+    network = build_sral(SRALConfig(replace(CONFIG, tokens=replace(CONFIG.tokens, grid=(5, 6)))))
+    assert start_from(tmp_path / "run.safetensors", network) == ["coarse_heads", "asrd", "tfgm"]
+    rgb = torch.randn(1, 3, 64, 96)
+    assert torch.equal(network.detector.eval()(rgb)["logits"], resized(detector, token_grid=(5, 6))(rgb)["logits"])
 
 
 @pytest.mark.parametrize(

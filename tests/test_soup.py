@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import small_network
+from conftest import small_network, speaking_detector
 
+from models.config import DetectorConfig, TokensConfig
 from models.detector import build_detector
+from models.resized import resized
 from models.weights import load_detector, read_header, save_weights
 from training.checkpoint import checkpoints
 from training.seeing import load_stage
@@ -53,6 +55,21 @@ def test_stages_of_a_run_and_another_size(trained_run, tmp_path):
         if value.is_floating_point():
             torch.testing.assert_close(value, sum(part[key] for part in parts) / 3)
     assert read_header(tmp_path / "mean.safetensors")["about"]["soup_of"][0]["checkpoint"] == stages[0].stem
+
+
+def test_a_mean_has_the_first_ones_grid(tmp_path):
+    tokens = TokensConfig("vit_tiny_patch16_224", (3, 4), (1,))
+    coarse = speaking_detector(DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=tokens))
+    fine = resized(coarse, token_grid=(5, 6))
+    fine.encoder.tokens.body.model.pos_embed.data += 1  # resampled, it is one everywhere as well
+    for name, detector in (("coarse", coarse), ("fine", fine)):
+        save_weights(tmp_path / f"{name}.safetensors", detector)
+    soup([tmp_path / "fine.safetensors", tmp_path / "coarse.safetensors"], tmp_path / "mean.safetensors")
+    mean = load_detector(tmp_path / "mean.safetensors")
+    assert mean.config == fine.config
+    for key, value in mean.state_dict().items():
+        wanted = fine.state_dict()[key]
+        torch.testing.assert_close(value, wanted - 0.5 if key.endswith("pos_embed") else wanted)
 
 
 def test_other_detectors_are_refused(small_weights, tmp_path):

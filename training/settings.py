@@ -112,8 +112,8 @@ class Settings:
         token_weights: where the transformer of detector.tokens starts, if there is one: pretrained, timm's for that
             name; none, at random; or a file with timm's names.
         weights: a weights file of this project to start from, instead of encoder_weights: to train its network further.
-            It has to be of the same detector, sizes apart; training branches that it lacks start at random, tokens from
-            token_weights.
+            It has to be of the same detector, sizes and grid of tokens apart; training branches that it lacks start at
+            random, tokens from token_weights.
         host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`); it
             is run.
         teacher: a weights file of a network that was trained at detector.input_size, or at twice that: its maps of the

@@ -11,14 +11,14 @@ averaging, Izmailov et al., UAI 2018), and that network itself. Score it before 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from models.config import DetectorConfig
+from models.config import without_sizes
+from models.tokens import for_grid
 from models.weights import load_detector, read_header, save_weights
 from training.checkpoint import FOLDER
 from training.seeing import load_checkpointed
@@ -38,9 +38,9 @@ def soup(sources: Sequence[Path], target: Path, command: str = "") -> None:
     found = [_read(Path(source)) for source in sources]
     first = found[0][0]
     for source, (detector, _) in zip(sources, found, strict=True):
-        if _without_sizes(detector.config) != _without_sizes(first.config):
+        if without_sizes(detector.config) != without_sizes(first.config):
             raise ValueError(f"{source} is of another detector than {sources[0]}: a mean needs one configuration")
-    states = [detector.state_dict() for detector, _ in found]
+    states = [for_grid(part.state_dict(), part.config.tokens, first.config.tokens) for part, _ in found]
     means = {
         key: torch.stack([state[key] for state in states]).mean(dim=0) if value.is_floating_point() else value
         for key, value in states[0].items()
@@ -55,10 +55,6 @@ def _read(source: Path) -> tuple[nn.Module, dict[str, Any]]:
         return load_detector(source), read_header(source)["about"]
     settings, network = load_checkpointed(source)
     return network.detector, {"checkpoint": source.stem, "seed": settings.seed, "epochs": settings.epochs}
-
-
-def _without_sizes(config: DetectorConfig) -> DetectorConfig:
-    return replace(config, input_size=(32, 32), encoder_size=None)
 
 
 def main() -> None:
