@@ -101,7 +101,9 @@ def for_grid(state: Mapping[str, Tensor], old: TokensConfig | None, new: TokensC
     if old is None or new is None or old.grid == new.grid or POSITION not in state:
         return dict(state)
     position = state[POSITION]  # 1×n×C, with or without places for the class token and the like before the grid's
-    prefix = position.shape[1] - old.grid[0] * old.grid[1]
+    prefix = position.shape[1] - old.grid[0] * old.grid[1] if position.ndim == 3 else -1
+    if prefix < 0:  # not of that grid: whoever fills a network with it will say so
+        return dict(state)
     resampled = resample_abs_pos_embed(position, list(new.grid), list(old.grid), num_prefix_tokens=prefix)
     return {**state, POSITION: resampled}
 

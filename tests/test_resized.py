@@ -74,6 +74,15 @@ def test_it_may_be_trained_further_with_another_grid(detector, tmp_path):
     assert torch.equal(network.detector.eval()(rgb)["logits"], resized(detector, token_grid=(5, 6))(rgb)["logits"])
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 192), (192,)])
+def test_positions_of_no_grid_are_named(detector, tmp_path, shape):
+    detector.encoder.tokens.body.model.pos_embed = torch.nn.Parameter(torch.zeros(shape))
+    save_weights(tmp_path / "run.safetensors", detector)
+    network = build_sral(SRALConfig(replace(CONFIG, tokens=replace(CONFIG.tokens, grid=(5, 6)))))
+    with pytest.raises(ValueError, match="misshapen encoder"):
+        start_from(tmp_path / "run.safetensors", network)
+
+
 @pytest.mark.parametrize(
     ("config", "sizes", "why"),
     [
