@@ -206,14 +206,14 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
     _check_same(dataclasses.replace(ours, tokens=None) if without else ours, theirs, where)
     if not training:
         state = {DETECTOR_PREFIX + key: value for key, value in state.items()}
-    inference = {key.removeprefix(DETECTOR_PREFIX): of for key, of in state.items() if key.startswith(DETECTOR_PREFIX)}
-    state |= {DETECTOR_PREFIX + key: of for key, of in for_grid(inference, theirs.tokens, ours.tokens).items()}
     if without:
         state |= {key: value for key, value in network.state_dict().items() if key.startswith(TOKENS_PREFIX)}
     anew = ["tokens"] if without else []
     for name, part in network.named_children():
         inside = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-        if name == "detector" or _shapes(inside) == _shapes(part.state_dict()):
+        if name == "detector":
+            fill(part, for_grid(inside, theirs.tokens, ours.tokens), where)
+        elif _shapes(inside) == _shapes(part.state_dict()):
             fill(part, inside, where)
         elif part.state_dict():
             anew.append(name)

@@ -17,6 +17,7 @@ from models.weights import load_detector, read_header, save_weights, start_from
 
 VIT = "vit_tiny_patch16_224"
 CONFIG = DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=TokensConfig(VIT, (3, 4), (1, 2)))
+FINER = replace(CONFIG, tokens=replace(CONFIG.tokens, grid=(5, 6)))
 
 
 @pytest.fixture
@@ -57,8 +58,7 @@ def test_the_command_writes_it(detector, root, tmp_path):
     sizes = ("--encoder-size", "96", "160", "--token-grid", "5", "6")
     files = [str(tmp_path / name) for name in ("run.safetensors", "pruned.safetensors")]
     subprocess.run([sys.executable, "-m", "models.prune", *files, *sizes], cwd=root, check=True)
-    config = replace(CONFIG, encoder_size=(96, 160), tokens=replace(CONFIG.tokens, grid=(5, 6)))
-    assert read_header(files[1])["config"] == config
+    assert read_header(files[1])["config"] == replace(FINER, encoder_size=(96, 160))
     rgb = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         wanted = resized(detector, (96, 160), (5, 6))(rgb)["logits"]
@@ -68,7 +68,7 @@ def test_the_command_writes_it(detector, root, tmp_path):
 @torch.no_grad()
 def test_it_may_be_trained_further_with_another_grid(detector, tmp_path):
     save_weights(tmp_path / "run.safetensors", detector)
-    network = build_sral(SRALConfig(replace(CONFIG, tokens=replace(CONFIG.tokens, grid=(5, 6)))))
+    network = build_sral(SRALConfig(FINER))
     assert start_from(tmp_path / "run.safetensors", network) == ["coarse_heads", "asrd", "tfgm"]
     rgb = torch.randn(1, 3, 64, 96)
     assert torch.equal(network.detector.eval()(rgb)["logits"], resized(detector, token_grid=(5, 6))(rgb)["logits"])
@@ -78,7 +78,7 @@ def test_it_may_be_trained_further_with_another_grid(detector, tmp_path):
 def test_positions_of_no_grid_are_named(detector, tmp_path, shape):
     detector.encoder.tokens.body.model.pos_embed = torch.nn.Parameter(torch.zeros(shape))
     save_weights(tmp_path / "run.safetensors", detector)
-    network = build_sral(SRALConfig(replace(CONFIG, tokens=replace(CONFIG.tokens, grid=(5, 6)))))
+    network = build_sral(SRALConfig(FINER))
     with pytest.raises(ValueError, match="misshapen encoder"):
         start_from(tmp_path / "run.safetensors", network)
 
