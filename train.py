@@ -249,7 +249,7 @@ def train(start: Start) -> int:
             best = is_best(scores, progress["best"], settings.best_by)
             about |= {"epoch": epoch + 1, "validation": scores}
             if is_main:
-                logbook.epoch(row | scores, done)
+                logbook.epoch(row | scores, done, last=epoch + 1 == settings.epochs)
                 save_weights(folder / "last.safetensors", kept, about)
                 if best:
                     save_weights(folder / "best.safetensors", kept, about)

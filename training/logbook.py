@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from torch.utils.tensorboard import SummaryWriter
 from training.whole_file import whole_file
 
 FINISHED = "finished.json"
+DRAW_EVERY = 30.0
+"""Seconds between two drawings of curves.png, which costs about half a second: a GPU's epoch may take ten."""
 
 
 class Logbook:
@@ -33,14 +36,15 @@ class Logbook:
         self.folder = folder
         self.rows = _read_rows(folder / "log.csv")[:epochs_done]
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step if step else None)
+        self.drawn = time.monotonic()
 
     def step(self, step: int, values: dict[str, float]) -> None:
         """Send one training step's loss terms and learning rates to TensorBoard."""
         for name, value in values.items():
             self.board.add_scalar(f"train/{name}", value, step)
 
-    def epoch(self, row: dict[str, float], step: int) -> None:
-        """Add one epoch's row to log.csv and TensorBoard, and draw curves.png anew."""
+    def epoch(self, row: dict[str, float], step: int, last: bool) -> None:
+        """Add one epoch's row to log.csv and TensorBoard; draw curves.png anew when it is time, and after the last."""
         self.rows.append({name: f"{value:.7g}" for name, value in row.items()})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
@@ -52,8 +56,10 @@ class Logbook:
         for name, value in row.items():
             self.board.add_scalar(f"epoch/{name}", value, step)
         self.board.flush()
-        with whole_file(self.folder / "curves.png") as file:
-            _draw(self.rows).savefig(file, format="png", dpi=100)
+        if last or time.monotonic() - self.drawn >= DRAW_EVERY:
+            with whole_file(self.folder / "curves.png") as file:
+                _draw(self.rows).savefig(file, format="png", dpi=100)
+            self.drawn = time.monotonic()
 
 
 def versions() -> dict[str, Any]:
@@ -107,7 +113,10 @@ def _draw(rows: list[dict[str, str]]) -> Figure:
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in left_out]
     columns = 4
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.3 * lines), layout="constrained")
+    width, height = 3.2 * columns, 2.3 * lines
+    figure = Figure(figsize=(width, height))
+    # Margins in inches: matplotlib's own layout measures every label first, which takes as long as the drawing.
+    figure.subplots_adjust(0.5 / width, 0.45 / height, 1 - 0.1 / width, 1 - 0.3 / height, wspace=0.2, hspace=0.3)
     for axes, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
         points = [(int(row["epoch"]), float(row[name])) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 20 else None)
