@@ -242,18 +242,20 @@ def train(start: Start) -> int:
             row = {"epoch": epoch + 1} | {name: value / order.steps for name, value in ledger.sums.items()}
             row |= {"lr": optimiser.param_groups[-1]["lr"], "seconds": seconds}
             row["images_per_second"] = order.steps * settings.batch_size / seconds
+            last = epoch + 1 == settings.epochs
+            validated = bool(validation_pairs) and (last or (epoch + 1) % settings.validate_every == 0)
             scores = {}
-            if validation_pairs:
+            if validated:
                 share = held_out.in_batches(settings.batch_size // processes, process, processes)
                 scores = validate(kept.detector, share, views, accelerator)
-            best = is_best(scores, progress["best"], settings.best_by)
+            best = (validated or not validation_pairs) and is_best(scores, progress["best"], settings.best_by)
             about |= {"epoch": epoch + 1, "validation": scores}
             if is_main:
-                logbook.epoch(row | scores, done, last=epoch + 1 == settings.epochs)
+                logbook.epoch(row | scores, done, last)
                 save_weights(folder / "last.safetensors", kept, about)
                 if best:
                     save_weights(folder / "best.safetensors", kept, about)
-                if validation_pairs:
+                if validated:
                     few = held_out.spread(SHOWN)
                     columns = showcase(kept, views(few), ycbcr_to_rgb)
                     draw_validation(folder / "validation.png", columns, few["stem"], f"{label}: {line_of(scores)}")
@@ -266,7 +268,7 @@ def train(start: Start) -> int:
                     f"{label}: {line_of({'total': row['total']} | scores)}  {seconds:.0f} s, {duration(left)} left"
                 )
             stop = stopping.agreed(accelerator)
-            if stop and epoch + 1 < settings.epochs:
+            if stop and not last:
                 return stopped(stop, label, folder, is_main)
 
         if is_main:

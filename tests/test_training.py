@@ -77,6 +77,20 @@ def test_run_folder(run):
     assert about["versions"]["torch"] == torch.__version__
 
 
+def test_it_is_validated_as_often_as_asked_and_at_the_end(training_pairs, tmp_path):
+    run = tmp_path / "run"
+    alone = ("--guidance=false", "--super_resolution=false")
+    assert _train(*_options(training_pairs, run, *alone, "--epochs=5", "--validate_every=2")) == 0
+    rows = list(csv.DictReader((run / "log.csv").open()))
+    assert [row["epoch"] for row in rows if row["Sm"]] == ["2", "4", "5"]
+    assert all(row["total"] for row in rows)
+    best = max((row for row in rows if row["Sm"]), key=lambda row: float(row["Sm"]))
+    about = read_weights(run / "best.safetensors")[1]["about"]
+    assert about["epoch"] == int(best["epoch"])
+    assert about["validation"]["Sm"] == pytest.approx(float(best["Sm"]), rel=1e-6)
+    assert json.loads((run / "finished.json").read_text())["best"]["epoch"] == about["epoch"]
+
+
 def test_weights_rebuild_their_network(run):
     _, header = read_weights(run / "last.safetensors")
     assert header["about"]["epoch"] == 2

@@ -106,7 +106,9 @@ class Settings:
         checkpoint_minutes: a checkpoint within an epoch whenever so many minutes have passed since the last; 0 writes
             them at the ends of epochs only.
         checkpoints_kept: how many of the newest checkpoints stay.
-        best_by: the validation figure (protocol authors) by which best.safetensors is kept.
+        validate_every: epochs from one validation to the next; the last is always validated. On a GPU whose epochs take
+            seconds, scoring the validation part in each of them is a good part of the time.
+        best_by: the validation figure (protocol authors) by which best.safetensors is kept, of epochs with one.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
         token_weights: where the transformer of detector.tokens starts, if there is one: pretrained, timm's for that
@@ -143,6 +145,7 @@ class Settings:
     sync_batch_norm: bool = True
     checkpoint_minutes: NonNegativeFloat = 10.0
     checkpoints_kept: PositiveInt = 2
+    validate_every: PositiveInt = 1
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
     token_weights: str = "pretrained"
