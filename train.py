@@ -32,6 +32,7 @@ from datasets.records import Records
 from datasets.views import SalientObjectBatches, Views, as_it_is
 from inference.memory import keep_freed_memory
 from models.detector import check_size
+from models.heads import expect
 from models.hosts import run_host_file
 from models.losses import joint_loss, loss_terms
 from models.sral import SRAL, build_sral
@@ -107,6 +108,8 @@ def train(start: Start) -> int:
     encoder_weights = "none" if resume or settings.weights else settings.encoder_weights  # the file has all of them
     filled = resume or (settings.weights and holds_tokens(settings.weights))
     network = build_sral(settings.network(), encoder_weights, "none" if filled else settings.token_weights)
+    if settings.expected is not None:
+        expect(network, settings.expected)  # what starts from a file is overwritten below
     if settings.weights and not resume:
         anew = start_from(settings.weights, network)
         if is_main:

@@ -1,5 +1,7 @@
 """Saliency heads: a decoder block's features become logits at twice their size. The released one, and lighter ones."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +22,22 @@ def build_head(kind: str, in_channels: int, channels: tuple[int, int]) -> nn.Mod
     if kind not in HEADS:
         raise ValueError(f"head {kind!r}: choose {', '.join(HEADS)}")
     return HEADS[kind](in_channels, channels)
+
+
+def expect(network: nn.Module, share: float) -> None:
+    """Let every saliency head in a network begin with maps of about `share`: its last bias is that share's logit.
+
+    Objects are a few per cent of the pixels. A head that begins at one half first learns to say no everywhere, by which
+    all its last weights may become negative: its map then cannot rise above its bias, which an adaptive optimiser moves
+    by no more than the learning rate a step. The remedy is that of Lin et al. (Focal loss, ICCV 2017, section 4.1).
+
+    Args:
+        network: a detector or a training network, changed in place.
+        share: in (0, 1).
+    """
+    for module in network.modules():
+        if isinstance(module, tuple(HEADS.values())):
+            nn.init.constant_(module.predict.bias, math.log(share / (1 - share)))
 
 
 class TransposedHead(nn.Module):

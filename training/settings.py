@@ -113,6 +113,8 @@ class Settings:
             timm's or torchvision's names.
         token_weights: where the transformer of detector.tokens starts, if there is one: pretrained, timm's for that
             name; none, at random; or a file with timm's names.
+        expected: the share of salient pixels that our saliency heads' maps begin with where the heads start at random,
+            in (0, 1) (`models.heads.expect`); null leaves them as PyTorch begins, near one half.
         weights: a weights file of this project to start from, instead of encoder_weights: to train its network further.
             It has to be of the same detector, sizes and grid of tokens apart; training branches that it lacks start at
             random, tokens from token_weights.
@@ -149,6 +151,7 @@ class Settings:
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"
     token_weights: str = "pretrained"
+    expected: float | None = None
     weights: str | None = None
     host_file: str | None = None
     teacher: str | None = None
@@ -173,6 +176,8 @@ class Settings:
             raise ValueError("batch_size 1: batch norm needs at least two images; set batch_size to 2 or more")
         if not self.data.validation < 1:
             raise ValueError(f"data.validation {self.data.validation}: a part of the set, in [0, 1)")
+        if self.expected is not None and not 0 < self.expected < 1:
+            raise ValueError(f"expected {self.expected}: a share of the pixels, in (0, 1), or null")
         if not self.optimiser.ema < 1:
             raise ValueError(f"optimiser.ema {self.optimiser.ema}: a decay in [0, 1)")
         if self.guidance and not self.super_resolution:

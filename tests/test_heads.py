@@ -1,0 +1,45 @@
+"""Saliency heads as they begin."""
+
+import math
+
+import pytest
+import torch
+from conftest import small_run
+
+import train
+from models.heads import HEADS, build_head, expect
+from models.weights import load_sral
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_map_begins_with_the_share_that_is_expected(kind, share):
+    head = build_head(kind, 16, (32, 16))
+    expect(torch.nn.Sequential(head), share)
+    with torch.no_grad():
+        saliency = head(torch.randn(4, 16, 12, 12)).sigmoid()
+    assert share / 2 < saliency.mean() < share * 2
+
+
+def test_every_head_of_a_run_begins_there(training_pairs, tmp_path):
+    assert train.train(small_run(training_pairs, tmp_path / "run", "--epochs=0", "--expected=0.05")) == 0
+    network = load_sral(tmp_path / "run" / "last.safetensors")
+    heads = [network.detector.tsdd.head, *network.coarse_heads]
+    assert [head.predict.bias.item() for head in heads] == pytest.approx([-math.log(19)] * 5, rel=1e-6)
+
+
+def test_heads_that_a_file_has_stay_as_they_are(training_pairs, trained_run, tmp_path):
+    options = ("--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]", "--asrd.up_channels=[8,8,8]", "--epochs=0")
+    start = small_run(
+        training_pairs, tmp_path / "run", *options, "--expected=0.05", f"--weights={trained_run}/last.safetensors"
+    )
+    assert train.train(start) == 0
+    before, after = (load_sral(run / "last.safetensors") for run in (trained_run, tmp_path / "run"))
+    assert torch.equal(after.detector.tsdd.head.predict.bias, before.detector.tsdd.head.predict.bias)
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.1"])
+def test_what_is_no_share_is_refused(training_pairs, tmp_path, share):
+    start = small_run(training_pairs, tmp_path / "run", f"--expected={share}")
+    with pytest.raises(ValueError, match=r"a share of the pixels, in \(0, 1\), or null"):
+        start.settings.check()
