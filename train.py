@@ -251,7 +251,7 @@ def train(start: Start) -> int:
             if validated:
                 share = held_out.in_batches(settings.batch_size // processes, process, processes)
                 scores = validate(kept.detector, share, views, accelerator)
-            best = (validated or not validation_pairs) and is_best(scores, progress["best"], settings.best_by)
+            best = is_best(scores, progress["best"], settings.best_by) if validated else not validation_pairs
             about |= {"epoch": epoch + 1, "validation": scores}
             if is_main:
                 logbook.epoch(row | scores, done, last)
@@ -310,8 +310,8 @@ def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs:
 
 
 def is_best(scores: dict[str, float], best: dict[str, float] | None, by: str) -> bool:
-    """Whether this epoch is the one to keep: the best so far by one figure, or the latest where none is validated."""
-    if not scores or best is None:
+    """Whether a validated epoch is the best so far by one figure."""
+    if best is None:
         return True
     return scores[by] < best[by] if by == "MAE" else scores[by] > best[by]
 

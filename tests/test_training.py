@@ -186,6 +186,9 @@ def test_unknown_keys_and_wrong_types(options, says):
     ("options", "says"),
     [
         (["--batch_size=1"], "batch_size 1: batch norm needs at least two images"),
+        (["--expected=0"], r"expected 0.0: a share of the pixels, in \(0, 1\), or null"),
+        (["--expected=1"], r"expected 1.0: a share of the pixels, in \(0, 1\), or null"),
+        (["--expected=-0.1"], r"expected -0.1: a share of the pixels, in \(0, 1\), or null"),
         (["--batch_size=6"], "5 training images are less than one batch of 6"),
         (["--precision=fp16"], "precision fp16: only on a GPU"),
         (["--super_resolution=false"], "guidance reads the features of super_resolution"),

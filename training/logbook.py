@@ -20,7 +20,7 @@ from training.whole_file import whole_file
 
 FINISHED = "finished.json"
 DRAW_EVERY = 30.0
-"""Seconds between two drawings of curves.png, which costs about half a second: a GPU's epoch may take ten."""
+"""Seconds between two drawings of curves.png, which costs most of a second: a GPU's epoch may take ten."""
 
 
 class Logbook:

@@ -106,8 +106,8 @@ class Settings:
         checkpoint_minutes: a checkpoint within an epoch whenever so many minutes have passed since the last; 0 writes
             them at the ends of epochs only.
         checkpoints_kept: how many of the newest checkpoints stay.
-        validate_every: epochs from one validation to the next; the last is always validated. On a GPU whose epochs take
-            seconds, scoring the validation part in each of them is a good part of the time.
+        validate_every: epochs from one validation to the next; the last is always validated. For a GPU, whose epochs
+            may take seconds.
         best_by: the validation figure (protocol authors) by which best.safetensors is kept, of epochs with one.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
