@@ -34,10 +34,15 @@ def expect(network: nn.Module, share: float) -> None:
     Args:
         network: a detector or a training network, changed in place.
         share: in (0, 1).
+
+    Raises:
+        ValueError: the network has no such head: a host's own is not known here.
     """
-    for module in network.modules():
-        if isinstance(module, tuple(HEADS.values())):
-            nn.init.constant_(module.predict.bias, math.log(share / (1 - share)))
+    heads = [module for module in network.modules() if isinstance(module, tuple(HEADS.values()))]
+    if not heads:
+        raise ValueError("expected: a host's own head begins as the host has it; leave expected out (null)")
+    for head in heads:
+        nn.init.constant_(head.predict.bias, math.log(share / (1 - share)))
 
 
 class TransposedHead(nn.Module):

@@ -28,6 +28,11 @@ def test_every_head_of_a_run_begins_there(training_pairs, tmp_path):
     assert [head.predict.bias.item() for head in heads] == pytest.approx([-math.log(19)] * 5, rel=1e-6)
 
 
+def test_a_network_without_such_a_head_is_refused():
+    with pytest.raises(ValueError, match="leave expected out"):
+        expect(torch.nn.Conv2d(3, 1, 1), 0.05)
+
+
 def test_heads_that_a_file_has_stay_as_they_are(training_pairs, trained_run, tmp_path):
     options = ("--guidance=false", "--super_resolution=false", "--epochs=0", "--expected=0.05")
     start = small_run(training_pairs, tmp_path / "run", *options, f"--weights={trained_run}/last.safetensors")

@@ -114,7 +114,8 @@ class Settings:
         token_weights: where the transformer of detector.tokens starts, if there is one: pretrained, timm's for that
             name; none, at random; or a file with timm's names.
         expected: the share of salient pixels that our saliency heads' maps begin with where the heads start at random,
-            in (0, 1) (`models.heads.expect`); null leaves them as PyTorch begins, near one half.
+            in (0, 1) (`models.heads.expect`); null leaves them as PyTorch begins, near one half. A host's own head has
+            no such beginning.
         weights: a weights file of this project to start from, instead of encoder_weights: to train its network further.
             It has to be of the same detector, sizes and grid of tokens apart; training branches that it lacks start at
             random, tokens from token_weights.
