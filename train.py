@@ -51,7 +51,7 @@ from training.settings import Settings, Start, dump, parse
 from training.step import Ledger, Step
 from training.stopping import Stopping, leave_signals_to_the_main_process
 from training.teacher import load_teacher
-from training.token_teacher import load_token_teacher
+from training.token_teacher import TokenTeacher
 from training.validation import validate
 
 SETTLE_EVERY = 10
@@ -126,7 +126,7 @@ def train(start: Start) -> int:
 
     hints = None
     if settings.hints is not None:
-        hints = load_token_teacher(settings.hints, settings.hint_weights, device, ycbcr_to_rgb, accelerator.autocast)
+        hints = TokenTeacher(settings.hints, settings.hint_weights, ycbcr_to_rgb, accelerator)
 
     # The images. What is done to them in an epoch depends on the seed, the epoch and their places alone.
     with accelerator.local_main_process_first():  # it builds the cache, the others find it built

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from conftest import small_run
 from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize, resize
@@ -17,7 +18,7 @@ from models.losses import LossWeights, loss_terms
 from models.prune import prune
 from models.sral import build_sral
 from models.weights import load_sral, read_weights, start_from
-from training.token_teacher import load_token_teacher
+from training.token_teacher import TokenTeacher
 
 VIT = "vit_tiny_patch16_224"
 HINTS = TokensConfig(VIT, (3, 4), (1, 2))
@@ -36,7 +37,7 @@ def vit(tmp_path_factory):
 
 @pytest.fixture
 def teacher(vit):
-    return load_token_teacher(HINTS, vit, torch.device("cpu"), ycbcr_to_rgb, torch.no_grad)
+    return TokenTeacher(HINTS, vit, ycbcr_to_rgb, Accelerator(cpu=True))
 
 
 def test_they_are_the_transformers_tokens_of_the_full_image(teacher):
