@@ -51,7 +51,6 @@ from training.settings import Settings, Start, dump, parse
 from training.step import Ledger, Step
 from training.stopping import Stopping, leave_signals_to_the_main_process
 from training.teacher import load_teacher
-from training.token_teacher import TokenTeacher
 from training.validation import validate
 
 SETTLE_EVERY = 10
@@ -124,10 +123,6 @@ def train(start: Start) -> int:
         size = settings.detector.input_size
         teacher = load_teacher(settings.teacher, size, device, ycbcr_to_rgb, accelerator.autocast)
 
-    hints = None
-    if settings.hints is not None:
-        hints = TokenTeacher(settings.hints, settings.hint_weights, ycbcr_to_rgb, accelerator)
-
     # The images. What is done to them in an epoch depends on the seed, the epoch and their places alone.
     with accelerator.local_main_process_first():  # it builds the cache, the others find it built
         fine, plain = (
@@ -159,8 +154,6 @@ def train(start: Start) -> int:
     def losses(made: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if teacher is not None:
             made["teacher"] = teacher(made)
-        if hints is not None:
-            made["hints"] = hints(made)
         terms = loss_terms(prepared(made["rgb"], made["ycbcr"]), made, network.tfgm, settings.loss.boundary)
         if settings.tfgm.affinity_batch == "sum" and "affinity" in terms:
             terms["affinity"] = terms["affinity"] * processes  # the processes' gradients are averaged, not summed

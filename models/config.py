@@ -155,7 +155,6 @@ class SRALConfig:
         deep_supervision: attach a saliency head to each of the four coarser TSDD blocks.
         super_resolution: attach the SR decoder.
         guidance: attach the guidance; it needs the SR decoder.
-        hints: a plain transformer whose tokens are to be predicted from the features (`models.hints`); null: none.
     """
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)
@@ -164,7 +163,6 @@ class SRALConfig:
     deep_supervision: bool = True
     super_resolution: bool = True
     guidance: bool = True
-    hints: TokensConfig | None = None
 
 
 def from_dict(cls: type, values: dict[str, Any], where: str = "configuration") -> Any:
@@ -205,8 +203,6 @@ def check_config(config: DetectorConfig | SRALConfig) -> None:
     """Raise a ValueError where a configuration, which may be a stranger's, has a value of a wrong type or no sense."""
     _check(type(config), config, "configuration")
     _check_detector(detector_config(config))
-    if isinstance(config, SRALConfig):
-        _check_tokens(config.hints, "hints")
 
 
 def _check(hint: Any, value: Any, where: str) -> None:
@@ -263,16 +259,11 @@ def _check_detector(config: DetectorConfig) -> None:
         raise ValueError(f"host.network must be a network's name, not {config.host.network!r}")
     if not NAME.fullmatch(config.encoder):
         raise ValueError(f"encoder must be the name of one of timm's own networks, not {config.encoder!r}")
-    _check_tokens(config.tokens, "tokens")
+    if config.tokens is not None and not NAME.fullmatch(config.tokens.network):
+        raise ValueError(f"tokens.network must be the name of one of timm's own, not {config.tokens.network!r}")
+    if config.tokens is not None and max(config.tokens.grid) > GRID_LIMIT:
+        raise ValueError(f"tokens.grid must be at most {GRID_LIMIT} a side, not {config.tokens.grid}")
     if max(config.input_size) > SIDE_LIMIT:
         raise ValueError(f"input_size must be at most {SIDE_LIMIT} a side, not {config.input_size}")
     if not all(0 <= value <= 1 for value in config.mean) or not all(1e-6 <= value <= 1 for value in config.std):
         raise ValueError(f"mean and std must be within [0, 1], std not 0; they are {config.mean} and {config.std}")
-
-
-def _check_tokens(config: TokensConfig | None, where: str) -> None:
-    """The same of a transformer."""
-    if config is not None and not NAME.fullmatch(config.network):
-        raise ValueError(f"{where}.network must be the name of one of timm's own, not {config.network!r}")
-    if config is not None and max(config.grid) > GRID_LIMIT:
-        raise ValueError(f"{where}.grid must be at most {GRID_LIMIT} a side, not {config.grid}")

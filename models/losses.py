@@ -22,7 +22,6 @@ class LossWeights:
         spatial: of TFGM's spatial consistency.
         affinity: of TFGM's affinity.
         teacher: of the structure loss between the finest map and a teacher's.
-        hints: of the mean squared error between the predicted tokens and the transformer's.
         boundary: how much more the pixels at objects' borders weigh in the structure losses of the masks
             (`boundary_weight`); 0, all alike, is the paper's.
     """
@@ -33,15 +32,13 @@ class LossWeights:
     spatial: float = 1.0
     affinity: float = 1.0
     teacher: float = 1.0
-    hints: float = 1.0
     boundary: float = 0.0
 
     def of_epoch(self, epoch: int) -> dict[str, float]:
         """The weights by term in `epoch`, counted from 0."""
         maps = {f"saliency{i}": weight for i, weight in enumerate(self.saliency, start=1)}
         sr = self.sr_first_epoch if epoch == 0 else self.sr
-        rest = {name: getattr(self, name) for name in ("spatial", "affinity", "teacher", "hints")}
-        return {**maps, "sr": sr, **rest}
+        return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
 
 
 def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -77,12 +74,12 @@ def boundary_weight(mask: Tensor, strength: float) -> Tensor:
 def loss_terms(
     outputs: dict[str, Tensor], targets: dict[str, Tensor], tfgm: TFGM | None, boundary: float = 0.0
 ) -> dict[str, Tensor]:
-    """The unweighted terms that there are: `saliency1`…`saliency5`, `sr`, `spatial`, `affinity`, `teacher`, `hints`.
+    """The unweighted terms that `outputs` allow: `saliency1`…`saliency5`, `sr`, `spatial`, `affinity`, `teacher`.
 
     Args:
         outputs: what the training network returned.
         targets: `mask` B×1×2H×2W and `sr_target` B×3×2H×2W, both in [0, 1]; `teacher`, where there is one, its
-            saliency, B×1×2H×2W in [0, 1]; `hints`, where there are any, the transformer's tokens, B×D×rows×columns.
+            saliency, B×1×2H×2W in [0, 1].
         tfgm: the guidance module whose `fused` is among the outputs.
         boundary: `LossWeights.boundary`.
     """
@@ -96,8 +93,6 @@ def loss_terms(
         terms |= tfgm.losses(outputs["fused"], sr_target, mask)
     if "teacher" in targets:
         terms["teacher"] = structure_loss(outputs["logits1"].float(), targets["teacher"])
-    if "hints" in targets:
-        terms["hints"] = F.mse_loss(outputs["hints"].float(), targets["hints"])
     return terms
 
 

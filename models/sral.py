@@ -8,7 +8,6 @@ from models.asrd import ASRD
 from models.config import DetectorConfig, SRALConfig
 from models.detector import build_detector
 from models.heads import build_head
-from models.hints import Hints
 from models.tfgm import TFGM
 from models.upsampling import bilinear
 
@@ -49,7 +48,6 @@ class SRAL(nn.Module):
         asrd: the SR decoder, or None to train without it.
         tfgm: the guidance, or None to train without it.
         config: what it was built from; saved with its weights.
-        hints: predicts a transformer's tokens from `coarse` and `context`, or None.
 
     Raises:
         ValueError: tfgm without asrd, whose features it reads.
@@ -62,13 +60,11 @@ class SRAL(nn.Module):
         asrd: ASRD | None,
         tfgm: TFGM | None,
         config: SRALConfig,
-        hints: Hints | None = None,
     ):
         super().__init__()
         if tfgm is not None and asrd is None:
             raise ValueError("guidance needs super_resolution, whose features it reads: switch both on or guidance off")
         self.detector, self.coarse_heads, self.asrd, self.tfgm = detector, coarse_heads, asrd, tfgm
-        self.hints = hints
         self.config = config
 
     def forward(self, rgb: Tensor, ycbcr: Tensor) -> dict[str, Tensor]:
@@ -80,9 +76,9 @@ class SRAL(nn.Module):
 
         Returns:
             `logits1` (finest) … `logits5`, B×1×2H×2W; with ASRD `sr_image`, `sr_residual`, `sr_features`, with TFGM
-            `guidance`, `fused`, each B×3×2H×2W; with hints `hints`, B×D×rows×columns.
+            `guidance`, `fused`, each B×3×2H×2W.
         """
-        read = self.coarse_heads or self.asrd is not None or self.hints is not None
+        read = self.coarse_heads or self.asrd is not None
         found = self.detector.tapped(rgb) if read else self.detector(rgb)
         outputs = {"logits1": found["logits"]}
         size = found["logits"].shape[-2:]
@@ -93,8 +89,6 @@ class SRAL(nn.Module):
             outputs |= self.asrd(found["shallow"], found["context"], ycbcr)
         if self.tfgm is not None:
             outputs |= self.tfgm(found["logits"], outputs["sr_features"])
-        if self.hints is not None:
-            outputs["hints"] = self.hints([*found["coarse"], found["context"]])
         return outputs
 
 
@@ -107,10 +101,10 @@ def build_sral(config: SRALConfig, encoder_weights: str = "none", token_weights:
         token_weights: the same of the transformer whose tokens join it, if there is one; see `Tokens`.
 
     Raises:
-        ValueError: as `build_detector` and `Hints`; or a host gives nothing that deep supervision could be attached to.
+        ValueError: as `build_detector`; or a host gives nothing that deep supervision could be attached to.
     """
     detector = build_detector(config.detector, encoder_weights, token_weights)
-    reads = config.deep_supervision or config.super_resolution or config.hints is not None
+    reads = config.deep_supervision or config.super_resolution
     channels = detector.channels() if reads else {}
     if config.deep_supervision and not channels["coarse"]:
         raise ValueError(
@@ -122,7 +116,4 @@ def build_sral(config: SRALConfig, encoder_weights: str = "none", token_weights:
     coarse_heads = nn.ModuleList(build_head(head, width, inside) for width in coarse)
     asrd = ASRD(channels["shallow"], channels["context"], config.asrd) if config.super_resolution else None
     tfgm = TFGM(config.tfgm) if config.guidance else None
-    hints = None
-    if config.hints is not None:
-        hints = Hints([*channels["coarse"], channels["context"]], config.hints)
-    return SRAL(detector, coarse_heads, asrd, tfgm, config, hints)
+    return SRAL(detector, coarse_heads, asrd, tfgm, config)

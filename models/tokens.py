@@ -50,8 +50,9 @@ class Tokens(nn.Module):
         weights: str = "none",
     ):
         super().__init__()
-        self.size = size_of(config)
-        self.body = build_transformer(config, weights)
+        patch = patch_size(config.network)
+        self.size = tuple(patch * cells for cells in config.grid)
+        self.body = _create_transformer(config, self.size, weights == "pretrained")
         widths = self.body.feature_info.channels()
         self.norms = nn.ModuleList(map(LayerNorm2d, widths))
         self.joins = nn.ModuleList(nn.Conv2d(sum(widths), of, 1) for of in channels)
@@ -62,6 +63,8 @@ class Tokens(nn.Module):
         ours, theirs = ([torch.tensor(of).view(3, 1, 1) for of in pair] for pair in ((mean, std), (own.mean, own.std)))
         self.register_buffer("gain", ours[1] / theirs[1], persistent=False)
         self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1], persistent=False)
+        if weights not in ("none", "pretrained"):
+            load_encoder_weights(self.body, Path(weights), config.network)
 
     def forward(self, rgb: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         """Add the tokens to what the encoder found.
@@ -105,34 +108,16 @@ def for_grid(state: Mapping[str, Tensor], old: TokensConfig | None, new: TokensC
     return {**state, POSITION: resampled}
 
 
-def build_transformer(config: TokensConfig, weights: str = "none") -> nn.Module:
-    """The transformer up to the last block that is read, from B×3×`size_of` to B×C×rows×columns for each of them.
-
-    Args:
-        config: which transformer, its grid and its blocks.
-        weights: as `Tokens` has it.
-
-    Raises:
-        FileNotFoundError, ValueError: as `Tokens`.
-    """
-    size, wrong = size_of(config), f"tokens.blocks {list(config.blocks)}"
+def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> nn.Module:
+    """The transformer up to the last block that is read, from B×3×size to B×C×rows×columns for each of them."""
+    wrong = f"tokens.blocks {list(config.blocks)}"
     if not config.blocks or list(config.blocks) != sorted(set(config.blocks)):
         raise ValueError(f"{wrong}: name one or more of the transformer's blocks in ascending order, counted from 1")
     options = {"img_size": size, "out_indices": tuple(block - 1 for block in config.blocks)}
     try:
-        body = create_body(config.network, weights == "pretrained", options)
+        return create_body(config.network, pretrained, options)
     except AssertionError as error:  # timm's, for an index that it does not have
         raise ValueError(f"{wrong}: {config.network} has no such block, counted from 1 ({error} from 0)") from error
-    if weights not in ("none", "pretrained"):
-        load_encoder_weights(body, Path(weights), config.network)
-    return body
-
-
-def size_of(config: TokensConfig) -> tuple[int, int]:
-    """Height and width of the image that the transformer sees."""
-    rows, columns = config.grid
-    patch = patch_size(config.network)
-    return patch * rows, patch * columns
 
 
 def patch_size(network: str) -> int:

@@ -6,10 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
-from test_hints import VIT
 from test_training import SMALL
 from torch import nn
 
@@ -21,14 +18,10 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
 def launched(root: Path, data: Path, run: Path, processes: int, *more: str) -> subprocess.CompletedProcess:
-    """Train by the command, in float64: dropout, crops, EMA, clipping, hints."""
-    vit = run.parent / "vit.safetensors"
-    if not vit.exists():
-        save_file(timm.create_model(VIT, num_classes=0).state_dict(), vit)
+    """Train by the command, in float64: dropout, crops, EMA, clipping."""
     options = [
         *SMALL, "--batch_size=4", "--epochs=3", "--data.dataset=folders", f"--data.images={data}/train-images",
         f"--data.masks={data}/train-labels", f"--data.cache={run.parent}/cache", "--data.augmentation.scale=[0.5,1]",
-        f"--hints.network={VIT}", "--hints.grid=[2,3]", "--hints.blocks=[1]", f"--hint_weights={vit}",
         f"--output={run}", *more,
     ]  # fmt: skip
     command = [sys.executable, *(TORCHRUN if processes == 2 else []), "tests/train_in_double.py", *options]

@@ -11,15 +11,6 @@ from torch import Tensor
 import train
 
 build_sral, make_views, single = train.build_sral, train.Views.__call__, Tensor.float
-
-
-class TokenTeacher(train.TokenTeacher):
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.body = self.body.double()
-
-
-train.TokenTeacher = TokenTeacher
 train.build_sral = lambda *arguments: build_sral(*arguments).double()
 train.Views.__call__ = lambda *arguments: {name: view.double() for name, view in make_views(*arguments).items()}
 Tensor.float = lambda tensor: tensor if tensor.dtype == torch.float64 else single(tensor)

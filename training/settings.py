@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from datasets.augment import Augmentation
-from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig, TokensConfig, from_dict
+from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig, from_dict
 from models.losses import LossWeights
 
 
@@ -131,9 +131,6 @@ class Settings:
             it to false, or name features in detector.host.coarse.
         super_resolution: attach the SR decoder.
         guidance: attach the guidance; it needs the SR decoder.
-        hints: a plain transformer that looks at the SR target and whose tokens are to be predicted from the features
-            (`models.hints`); null: none. It costs its forward pass in each step.
-        hint_weights: the transformer's weights: pretrained, timm's for that name; or a file with timm's names.
         loss: the weight of each loss term.
         data: what is trained on.
         optimiser: how the weights are found.
@@ -165,8 +162,6 @@ class Settings:
     deep_supervision: bool = True
     super_resolution: bool = True
     guidance: bool = True
-    hints: TokensConfig | None = None
-    hint_weights: str = "pretrained"
     loss: LossWeights = field(default_factory=LossWeights)
     data: DataSettings = field(default_factory=DataSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
@@ -174,7 +169,7 @@ class Settings:
     def network(self) -> SRALConfig:
         """What the training network is made of."""
         switches = (self.deep_supervision, self.super_resolution, self.guidance)
-        return SRALConfig(self.detector, self.asrd, self.tfgm, *switches, self.hints)
+        return SRALConfig(self.detector, self.asrd, self.tfgm, *switches)
 
     def check(self) -> None:
         """Raise a ValueError where values that are right by themselves do not go together."""
