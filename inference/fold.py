@@ -167,13 +167,14 @@ class FoldedBlock(nn.Module):
         width = block.fuse.out_channels
         self.skip = _pointwise(block.fuse.weight[:, :-width], block.fuse.bias)
         self.coarser = _pointwise(block.fuse.weight[:, -width:])
+        self.refine = block.refine if block.refine is not None else nn.Identity()
 
     def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
         """Skip B×skip_channels×h×w and coarser B×width×any to B×width×h×w."""
         coarser = self.coarser(coarser)
         if not self.first:
             coarser = _upsampled(coarser, skip.shape[-2:])
-        return coarser.add_(self.skip(skip)).relu_()
+        return self.refine(coarser.add_(self.skip(skip)).relu_())
 
 
 class ShiftedTaps(nn.Module):

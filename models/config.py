@@ -76,6 +76,8 @@ class DetectorConfig:
         head: how a block's features become logits at twice their size: 'transposed', as released; lighter:
             'subpixel', at the features' own size, each position giving 2×2 logits; 'quarter', at half that size,
             4×4 logits each; 'separable', depthwise-separable, upsampled bilinearly.
+        refined: two 3×3 convolutions follow in each TSDD block but the finest, their result added to what they read;
+            false: a block is a 1×1 convolution, as released. A host has no such blocks.
         input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
         encoder_size: height and width at which the encoder sees an image of input_size, multiples of 32: the network
             enlarges its input itself, so that small objects cover more of the encoder's positions, and costs as much
@@ -90,6 +92,7 @@ class DetectorConfig:
     width: int = 256
     head_channels: tuple[int, int] = (128, 64)
     head: Literal["transposed", "subpixel", "separable", "quarter"] = "transposed"
+    refined: bool = False
     input_size: tuple[int, int] = (224, 224)
     encoder_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] = MEAN

@@ -9,18 +9,43 @@ from models.heads import build_head
 from models.upsampling import bilinear
 
 
-class AggregationBlock(nn.Module):
-    """The first half of a transposed aggregation block (TAB): a skip feature joins the coarser block's output."""
+class Refinement(nn.Module):
+    """Two 3×3 convolutions whose result is added to what they read (He et al., CVPR 2016); at first it is nothing."""
 
-    def __init__(self, skip_channels: int, width: int = 256):
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B×width×h×w, not below 0, to the same."""
+        return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
+
+
+class AggregationBlock(nn.Module):
+    """The first half of a transposed aggregation block (TAB): a skip feature joins the coarser block's output.
+
+    Args:
+        skip_channels: of the skip feature.
+        width: channels of the coarser block's output and of this one's.
+        refined: whether 3×3 convolutions follow. Released, a block has a 1×1 convolution alone: positions are mixed by
+            the upsampling and by the heads only.
+    """
+
+    def __init__(self, skip_channels: int, width: int = 256, refined: bool = False):
         super().__init__()
         self.fuse = nn.Conv2d(skip_channels + width, width, 1)
         self.norm = nn.BatchNorm2d(width)
+        self.refine = Refinement(width) if refined else None
 
     def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
         """Skip B×skip_channels×h×w and coarser B×width×any to B×width×h×w."""
         coarser = bilinear(coarser, skip.shape[-2:])
-        return self.norm(self.fuse(torch.cat([skip, coarser], dim=1))).relu()
+        fused = self.norm(self.fuse(torch.cat([skip, coarser], dim=1))).relu()
+        return fused if self.refine is None else self.refine(fused)
 
 
 class TSDD(nn.Module):
@@ -31,6 +56,7 @@ class TSDD(nn.Module):
         width: channels of F6 and of every block's output.
         head_channels: channels inside the saliency head.
         head: which saliency head, a key of `models.heads.HEADS`.
+        refined: whether the blocks on F2…F5 are; the finest has the head's convolutions after it.
     """
 
     def __init__(
@@ -39,9 +65,12 @@ class TSDD(nn.Module):
         width: int = 256,
         head_channels: tuple[int, int] = (128, 64),
         head: str = "transposed",
+        refined: bool = False,
     ):
         super().__init__()
-        self.blocks = nn.ModuleList(AggregationBlock(channels, width) for channels in reversed(feature_channels))
+        finest, *coarser = feature_channels
+        self.blocks = nn.ModuleList(AggregationBlock(channels, width, refined) for channels in reversed(coarser))
+        self.blocks.append(AggregationBlock(finest, width))
         self.head = build_head(head, width, head_channels)
 
     def forward(self, features: Sequence[Tensor], context: Tensor) -> tuple[Tensor, list[Tensor]]:

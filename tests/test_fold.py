@@ -90,6 +90,14 @@ def test_every_head_folds_and_starts_from_any_norms(head, pixels):
     assert largest_difference(detector, pixels) < 1e-5
 
 
+def test_refined_blocks(pixels):
+    torch.manual_seed(0)
+    config = DetectorConfig("resnet18", width=16, head_channels=(8, 8), refined=True, input_size=(96, 128))
+    detector = seen_data(build_detector(config), pixels)
+    assert largest_difference(detector, pixels) < 1e-5
+    assert norms(fold(detector)) == 0
+
+
 @pytest.mark.parametrize("encoder", ["resnet18", "convnext_atto"])
 def test_an_encoder_that_sees_its_image_enlarged(encoder, pixels):
     config = DetectorConfig(encoder, width=16, head_channels=(8, 8), input_size=(96, 128), encoder_size=(128, 192))
