@@ -78,6 +78,8 @@ class DetectorConfig:
             4×4 logits each; 'separable', depthwise-separable, upsampled bilinearly.
         refined: two 3×3 convolutions follow in each TSDD block but the finest, their result added to what they read;
             false: a block is a 1×1 convolution, as released. A host has no such blocks.
+        drop_path: how often the encoder's last residual branches are left out while it trains, the first ones hardly
+            ever (stochastic depth); 0: never. A host's own encoder has none.
         input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
         encoder_size: height and width at which the encoder sees an image of input_size, multiples of 32: the network
             enlarges its input itself, so that small objects cover more of the encoder's positions, and costs as much
@@ -93,6 +95,7 @@ class DetectorConfig:
     head_channels: tuple[int, int] = (128, 64)
     head: Literal["transposed", "subpixel", "separable", "quarter"] = "transposed"
     refined: bool = False
+    drop_path: float = 0.0
     input_size: tuple[int, int] = (224, 224)
     encoder_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] = MEAN
@@ -197,9 +200,9 @@ def detector_config(config: DetectorConfig | SRALConfig) -> DetectorConfig:
 
 
 def without_sizes(config: DetectorConfig) -> DetectorConfig:
-    """The configuration at one size for all: two that are alike in it take the same weights, each at its own size."""
+    """The configuration at one size, trained in one way: two that are alike in it take the same weights."""
     tokens = config.tokens and dataclasses.replace(config.tokens, grid=(1, 1))
-    return dataclasses.replace(config, input_size=(32, 32), encoder_size=None, tokens=tokens)
+    return dataclasses.replace(config, input_size=(32, 32), encoder_size=None, drop_path=0.0, tokens=tokens)
 
 
 def check_config(config: DetectorConfig | SRALConfig) -> None:

@@ -75,8 +75,8 @@ def build_detector(
         token_weights: 'none', 'pretrained' (timm's own for that name) or a file; see `Tokens`. Unused without tokens.
 
     Raises:
-        ValueError: as `Encoder`, `Tokens` and `build_host`; an encoder_size that does not work, or a host with tokens
-            or refined.
+        ValueError: as `Encoder`, `Tokens` and `build_host`; an encoder_size that does not work, or a host with
+            tokens, refined or drop_path.
     """
     if config.encoder_size is not None:
         _check_encoder_size(*config.encoder_size, config)
@@ -85,8 +85,10 @@ def build_detector(
             raise ValueError(f"tokens: {config.name} has an encoder of its own; leave tokens out (null)")
         if config.refined:
             raise ValueError(f"refined: {config.name} has none of our blocks; leave refined out (false)")
+        if config.drop_path:
+            raise ValueError(f"drop_path: {config.name} has an encoder of its own; leave drop_path out (0)")
         return build_host(config, encoder_weights)
-    encoder = Encoder(config.encoder, encoder_weights, config.encoder_size or config.input_size)
+    encoder = Encoder(config.encoder, encoder_weights, config.encoder_size or config.input_size, config.drop_path)
     if config.tokens is not None:
         encoder.tokens = Tokens(config.tokens, encoder.channels[-JOINED:], config.mean, config.std, token_weights)
     ppm = PPM(encoder.channels[-1], config.width)

@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.layers import resample_abs_pos_embed
+from timm.layers import DropPath, resample_abs_pos_embed
 from timm.models import FeatureListNet
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
@@ -33,18 +33,25 @@ class Encoder(nn.Module):
             timm's or torchvision's names.
         input_size: height and width of its input. Most networks, Swin among them, take any other multiple of 32 too;
             those that timm can only build for one size (CoaT, Hiera, MaxViT…) take this one alone.
+        drop_path: how often the residual branches of its last block are left out of an image while it trains; of the
+            blocks before it less often, linearly (Huang et al., Deep networks with stochastic depth, ECCV 2016).
 
     Attributes:
         tokens: what joins the deep features, or None; see `models.tokens`.
 
     Raises:
-        ValueError: no such network, no features at strides 4–32, or weights that do not fit.
+        ValueError: no such network, no features at strides 4–32, weights that do not fit, a drop_path out of
+            range, or no paths to drop.
         FileNotFoundError: the weights file is missing.
     """
 
-    def __init__(self, name: str, weights: str = "none", input_size: tuple[int, int] = (224, 224)):
+    def __init__(
+        self, name: str, weights: str = "none", input_size: tuple[int, int] = (224, 224), drop_path: float = 0.0
+    ):
         super().__init__()
-        self.body, reductions = _create_body(name, weights == "imagenet", input_size)
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path must be at least 0 and less than 1, not {drop_path}")
+        self.body, reductions = _create_body(name, weights == "imagenet", input_size, drop_path)
         self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
         channels = dict(zip(reductions, self.body.feature_info.channels(), strict=True))
         self.stem = None if 2 in channels else _stem()
@@ -71,13 +78,15 @@ def _stem() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _create_body(name: str, pretrained: bool, input_size: tuple[int, int]) -> tuple[FeatureListNet, list[int]]:
+def _create_body(
+    name: str, pretrained: bool, input_size: tuple[int, int], drop_path: float
+) -> tuple[FeatureListNet, list[int]]:
     """The timm network cut to its last features at strides 2 (where it has one), 4, 8, 16, 32; and those strides."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
         raise ValueError(f"encoder {name!r}: timm has no network of that name{hint}")
-    options = size_options(name, input_size)
+    options = size_options(name, input_size) | ({"drop_path_rate": drop_path} if drop_path else {})
     body = create_body(name, pretrained, options)
     reductions = body.feature_info.reduction()
     last = {stride: index for index, stride in enumerate(reductions)}
@@ -102,10 +111,14 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         options: what else timm is told.
 
     Raises:
-        ValueError: the weights could not be had.
+        ValueError: the weights could not be had, or there are no paths for its drop_path_rate.
     """
     try:
-        return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+        body = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        raise _nothing_to_drop(name) from error
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -113,6 +126,13 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
             f"encoder {name!r}: its ImageNet weights could not be had ({str(error).splitlines()[0]}); "
             "give a file instead, or 'none' to start from random weights"
         ) from error
+    if "drop_path_rate" in options and not any(isinstance(module, DropPath) for module in body.modules()):
+        raise _nothing_to_drop(name)
+    return body
+
+
+def _nothing_to_drop(name: str) -> ValueError:
+    return ValueError(f"drop_path: {name} has no residual branches that timm could drop; leave drop_path out (0)")
 
 
 def expects_one_size(name: str) -> bool:

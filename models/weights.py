@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,9 @@ from models.tokens import for_grid
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The light network that comes with the repository: what makes maps where no weights are named."""
 DETECTOR_PREFIX = "detector."
-TOKENS_PREFIX = "detector.encoder.tokens."
+ADDED = {"tokens": "detector.encoder.tokens.", "refined": "detector.tsdd.blocks.?.refine."}
+"""Parts that add nothing at first, so that a detector may have them where the file that it starts from has not; and how
+the names of their tensors begin."""
 
 # What a file from a stranger may hold.
 METADATA_LIMIT = 1 << 20
@@ -190,7 +193,7 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
 
     Args:
         path: of a training run or of an inference network, whose configuration is the detector's but for `input_size`,
-            `encoder_size` and the grid of its `tokens`, which it may also lack.
+            `encoder_size`, `drop_path` and the grid of its `tokens`; it may also lack those and be not `refined`.
         network: what is filled: its detector, and each training branch that the file has in the same shapes.
 
     Returns:
@@ -202,13 +205,12 @@ def start_from(path: Path | str, network: SRAL) -> list[str]:
     state, header = read_weights(path)
     where, training = f"weights {path}", header["kind"] == "training"
     ours, theirs = network.config.detector, detector_config(header["config"])
-    without = ours.tokens is not None and theirs.tokens is None
-    _check_same(dataclasses.replace(ours, tokens=None) if without else ours, theirs, where)
+    anew = [name for name in ADDED if getattr(ours, name) and not getattr(theirs, name)]
+    _check_same(dataclasses.replace(ours, **{name: getattr(theirs, name) for name in anew}), theirs, where)
     if not training:
         state = {DETECTOR_PREFIX + key: value for key, value in state.items()}
-    if without:
-        state |= {key: value for key, value in network.state_dict().items() if key.startswith(TOKENS_PREFIX)}
-    anew = ["tokens"] if without else []
+    for name in anew:
+        state |= {key: value for key, value in network.state_dict().items() if fnmatch(key, f"{ADDED[name]}*")}
     for name, part in network.named_children():
         inside = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
         if name == "detector":

@@ -84,6 +84,31 @@ def test_unsuitable_networks_are_named(name, says):
         Encoder(name)
 
 
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "convnext_atto"])
+def test_paths_are_dropped_in_training_alone(name):
+    torch.manual_seed(0)
+    dropping, whole = Encoder(name, drop_path=0.5), Encoder(name)
+    whole.load_state_dict(dropping.state_dict())
+    rgb = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert not torch.equal(dropping(rgb)[-1], dropping(rgb)[-1])
+        dropping.load_state_dict(whole.state_dict())  # the norms' statistics are as they were
+        for one, other in zip(dropping.eval()(rgb), whole.eval()(rgb), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "ghostnet_050"])  # timm's builder refuses the rate; it ignores it
+def test_a_network_without_such_paths_is_named(name):
+    with pytest.raises(ValueError, match=f"{name} has no residual branches that timm could drop; leave drop_path out"):
+        Encoder(name, drop_path=0.1)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_rate_that_is_none(rate):
+    with pytest.raises(ValueError, match="drop_path must be at least 0 and less than 1"):
+        Encoder("resnet18", drop_path=rate)
+
+
 def test_unfit_weights_are_named(tmp_path):
     torch.save(Encoder("resnet18").body.state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(ValueError, match="another network's file"):

@@ -43,7 +43,8 @@ def test_a_refined_block_sees_its_neighbours_alone():
     assert not changed[7:].any()
 
 
-def test_a_host_has_none():
-    pytest.importorskip("segmentation_models_pytorch", reason="pip install -r requirements-hosts.txt")
-    with pytest.raises(ValueError, match="refined: Unet on resnet18 has none of our blocks; leave refined out"):
-        build_detector(dataclasses.replace(REFINED, host=HostConfig("Unet")))
+@pytest.mark.parametrize("what", [{"refined": True}, {"drop_path": 0.1}])
+def test_a_host_has_none_of_ours(what):
+    (name,) = what
+    with pytest.raises(ValueError, match=f"{name}: Unet on resnet18 has .* leave {name} out"):
+        build_detector(dataclasses.replace(PLAIN, **what, host=HostConfig("Unet")))

@@ -65,6 +65,22 @@ def test_starting_from_an_inference_file_fills_the_detector_at_any_size(tmp_path
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
 
 
+def test_what_is_refined_may_start_from_what_is_not(tmp_path):
+    """And computes the same at first; how the encoder's paths are dropped is no part of a network."""
+    trained, path = small_network().detector, tmp_path / "plain.safetensors"
+    save_weights(path, trained)
+    config = small_network().config
+    refined = dataclasses.replace(config.detector, refined=True, drop_path=0.2)
+    network = build_sral(dataclasses.replace(config, detector=refined)).eval()
+    assert start_from(path, network) == ["refined", "coarse_heads", "asrd", "tfgm"]
+    rgb = torch.rand(1, 3, *config.detector.input_size)
+    with torch.no_grad():
+        torch.testing.assert_close(network.detector(rgb)["logits"], trained.eval()(rgb)["logits"])
+    save_weights(path, network.detector)
+    with pytest.raises(ValueError, match=r"detector\.refined True, not False: set them so"):
+        start_from(path, small_network())
+
+
 def test_branches_of_other_shapes_start_anew(small_weights):
     config = small_network().config
     asrd = dataclasses.replace(config.asrd, up_channels=(8, 8, 4))
