@@ -45,7 +45,7 @@ def sral(
         host_file: a Python file that registers a network of your own, which `weights` or `host` names; it is run.
         config: without `weights`, what differs from the defaults: `encoder`, `width`, `head_channels`, `input_size`,
             `encoder_size`, `head`, `refined`, `mean`, `std`, `tokens`, `host`; with `training` also
-            `deep_supervision`, `super_resolution`, `guidance`, `asrd` and `tfgm`.
+            `drop_path`, `deep_supervision`, `super_resolution`, `guidance`, `asrd` and `tfgm`.
 
     Raises:
         FileNotFoundError, ValueError: no such file, no such network, or a file that does not hold it.

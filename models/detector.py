@@ -13,6 +13,13 @@ from models.upsampling import bilinear, enlarged
 
 __all__ = ["OUTPUT_SCALE", "STRIDE", "Detector", "build_detector", "check_size"]
 
+OURS_ALONE = {
+    "tokens": ("has an encoder of its own", "null"),
+    "refined": ("has none of our blocks", "false"),
+    "drop_path": ("has an encoder of its own", "0"),
+}
+"""What a host cannot be configured with: why, and how to leave it out."""
+
 
 class Detector(nn.Module):
     """A salient object detector whose map has twice its input's size.
@@ -81,12 +88,9 @@ def build_detector(
     if config.encoder_size is not None:
         _check_encoder_size(*config.encoder_size, config)
     if config.host is not None:
-        if config.tokens is not None:
-            raise ValueError(f"tokens: {config.name} has an encoder of its own; leave tokens out (null)")
-        if config.refined:
-            raise ValueError(f"refined: {config.name} has none of our blocks; leave refined out (false)")
-        if config.drop_path:
-            raise ValueError(f"drop_path: {config.name} has an encoder of its own; leave drop_path out (0)")
+        for name, (why, nothing) in OURS_ALONE.items():
+            if getattr(config, name):
+                raise ValueError(f"{name}: {config.name} {why}; leave {name} out ({nothing})")
         return build_host(config, encoder_weights)
     encoder = Encoder(config.encoder, encoder_weights, config.encoder_size or config.input_size, config.drop_path)
     if config.tokens is not None:
