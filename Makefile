@@ -53,7 +53,7 @@ lint: $(VENV)/installed-dev
 	$(BIN) -m ruff check .
 
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
-# with the SR branch.
+# with the SR branch, with the rate restarted once.
 LIGHT := $(BIN) train.py --config configs/lite2.yaml --resume
 ALONE := --super_resolution false --guidance false
 FIRST := --detector.drop_path 0 --optimiser.encoder_lr 0.5
@@ -67,9 +67,12 @@ light: $(VENV)/installed
 		--output runs/lite2_mean.safetensors
 	$(LIGHT) --weights runs/lite2_mean.safetensors --epochs 7 --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 \
 		--seed 2033 --output runs/lite2
-	$(BIN) -m models.prune runs/lite2/best.safetensors runs/lite2_eorssd.safetensors --half
+	$(LIGHT) --weights runs/lite2/last.safetensors --epochs 14 --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 \
+		--seed 2034 --output runs/lite2_on
+	$(BIN) -m models.prune runs/lite2_on/last.safetensors runs/lite2_eorssd.safetensors --half
 
-# Each training starts from the last one's weights, with the rate restarted; the means are worth more than their parts.
+# Each training starts from the last one's weights, with the rate restarted; the means are worth more than their parts. The
+# last one's refined blocks begin as nothing; the transformer stays as it is.
 STRONG := $(BIN) train.py --config configs/strong.yaml --resume
 strong: $(VENV)/installed
 	$(STRONG) --output runs/strong
@@ -84,7 +87,10 @@ strong: $(VENV)/installed
 		--optimiser.lr 7e-4 --optimiser.warmup_epochs 0.5 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2024/last.safetensors runs/strong_2025/last.safetensors \
 		--output runs/strong_siblings.safetensors
-	$(BIN) -m models.prune runs/strong_siblings.safetensors runs/strong_eorssd.safetensors --half
+	$(STRONG) $(ALONE) --weights runs/strong_siblings.safetensors --epochs 9 --detector.refined true \
+		--detector.drop_path 0.2 --expected 0.05 --optimiser.encoder_lr 0.2 --optimiser.frozen_blocks 12 \
+		--optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 --seed 2041 --output runs/strong_refined
+	$(BIN) -m models.prune runs/strong_refined/last.safetensors runs/strong_eorssd.safetensors --half
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
