@@ -52,10 +52,13 @@ test: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN) -m ruff check .
 
+# What several steps of the two recipes have: the detector alone; trained on from weights that are good already.
+ALONE := --super_resolution false --guidance false
+FURTHER := --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3
+
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
 # with the SR branch, with the rate restarted once.
 LIGHT := $(BIN) train.py --config configs/lite2.yaml --resume
-ALONE := --super_resolution false --guidance false
 FIRST := --detector.drop_path 0 --optimiser.encoder_lr 0.5
 light: $(VENV)/installed
 	$(LIGHT) $(ALONE) $(FIRST) --detector.input_size [128,128] --epochs 28 --output runs/lite2_small
@@ -65,10 +68,8 @@ light: $(VENV)/installed
 		--seed 2032 --output runs/lite2_2032
 	$(BIN) -m training.soup runs/lite2_2032/last.safetensors runs/lite2_2031/best.safetensors \
 		--output runs/lite2_mean.safetensors
-	$(LIGHT) --weights runs/lite2_mean.safetensors --epochs 7 --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 \
-		--seed 2033 --output runs/lite2
-	$(LIGHT) --weights runs/lite2/last.safetensors --epochs 14 --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 \
-		--seed 2034 --output runs/lite2_on
+	$(LIGHT) --weights runs/lite2_mean.safetensors --epochs 7 $(FURTHER) --seed 2033 --output runs/lite2
+	$(LIGHT) --weights runs/lite2/last.safetensors --epochs 14 $(FURTHER) --seed 2034 --output runs/lite2_on
 	$(BIN) -m models.prune runs/lite2_on/last.safetensors runs/lite2_eorssd.safetensors --half
 
 # Each training starts from the last one's weights, with the rate restarted; the means are worth more than their parts. The
@@ -78,8 +79,7 @@ strong: $(VENV)/installed
 	$(STRONG) --output runs/strong
 	$(STRONG) --weights runs/strong/best.safetensors --epochs 6 --optimiser.lr 7e-4 --optimiser.warmup_epochs 0.3 \
 		--output runs/strong2
-	$(STRONG) --weights runs/strong2/best.safetensors --epochs 5 --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 \
-		--seed 2022 --output runs/strong3
+	$(STRONG) --weights runs/strong2/best.safetensors --epochs 5 $(FURTHER) --seed 2022 --output runs/strong3
 	$(BIN) -m training.soup runs/strong3/last.safetensors runs/strong2/best.safetensors \
 		--output runs/strong_mean.safetensors
 	$(BIN) -m models.prune runs/strong_mean.safetensors runs/strong_half.safetensors --half
@@ -89,7 +89,7 @@ strong: $(VENV)/installed
 		--output runs/strong_siblings.safetensors
 	$(STRONG) $(ALONE) --weights runs/strong_siblings.safetensors --epochs 9 --detector.refined true \
 		--detector.drop_path 0.2 --expected 0.05 --optimiser.encoder_lr 0.2 --optimiser.frozen_blocks 12 \
-		--optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3 --seed 2041 --output runs/strong_refined
+		$(FURTHER) --seed 2041 --output runs/strong_refined
 	$(BIN) -m models.prune runs/strong_refined/last.safetensors runs/strong_eorssd.safetensors --half
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
