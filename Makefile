@@ -72,9 +72,11 @@ light: $(VENV)/installed
 	$(LIGHT) --weights runs/lite2/last.safetensors --epochs 14 $(FURTHER) --seed 2034 --output runs/lite2_on
 	$(BIN) -m models.prune runs/lite2_on/last.safetensors runs/lite2_eorssd.safetensors --half
 
-# Each training starts from the last one's weights, with the rate restarted; the means are worth more than their parts. The
-# last one's refined blocks begin as nothing; the transformer stays as it is.
+# Each training starts from the last one's weights, with the rate restarted. Refined blocks begin as nothing; they come with
+# the transformer as it is first, then with all of it but its first half, and with the SR branch again.
 STRONG := $(BIN) train.py --config configs/strong.yaml --resume
+LONG := --batch_size 16 --optimiser.lr 7e-4 --optimiser.warmup_epochs 0.5
+REFINED := --detector.refined true --detector.drop_path 0.2 --expected 0.05 --optimiser.encoder_lr 0.2
 strong: $(VENV)/installed
 	$(STRONG) --output runs/strong
 	$(STRONG) --weights runs/strong/best.safetensors --epochs 6 --optimiser.lr 7e-4 --optimiser.warmup_epochs 0.3 \
@@ -83,14 +85,17 @@ strong: $(VENV)/installed
 	$(BIN) -m training.soup runs/strong3/last.safetensors runs/strong2/best.safetensors \
 		--output runs/strong_mean.safetensors
 	$(BIN) -m models.prune runs/strong_mean.safetensors runs/strong_half.safetensors --half
-	for seed in 2024 2025; do $(STRONG) --weights runs/strong_half.safetensors --epochs 23 --batch_size 16 \
-		--optimiser.lr 7e-4 --optimiser.warmup_epochs 0.5 --seed $$seed --output runs/strong_$$seed || exit; done
+	for seed in 2024 2025; do $(STRONG) $(LONG) --weights runs/strong_half.safetensors --epochs 23 --seed $$seed \
+		--output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2024/last.safetensors runs/strong_2025/last.safetensors \
 		--output runs/strong_siblings.safetensors
-	$(STRONG) $(ALONE) --weights runs/strong_siblings.safetensors --epochs 9 --detector.refined true \
-		--detector.drop_path 0.2 --expected 0.05 --optimiser.encoder_lr 0.2 --optimiser.frozen_blocks 12 \
-		$(FURTHER) --seed 2041 --output runs/strong_refined
-	$(BIN) -m models.prune runs/strong_refined/last.safetensors runs/strong_eorssd.safetensors --half
+	$(STRONG) $(ALONE) $(REFINED) $(FURTHER) --weights runs/strong_siblings.safetensors --epochs 9 \
+		--optimiser.frozen_blocks 12 --seed 2041 --output runs/strong_refined
+	for seed in 2051 2052; do $(STRONG) $(REFINED) $(LONG) --weights runs/strong_refined/last.safetensors --epochs 30 \
+		--seed $$seed --output runs/strong_$$seed || exit; done
+	$(BIN) -m training.soup runs/strong_2051/last.safetensors runs/strong_2052/last.safetensors \
+		runs/strong_refined/last.safetensors --output runs/strong_three.safetensors
+	$(BIN) -m models.prune runs/strong_three.safetensors runs/strong_eorssd.safetensors --half
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
