@@ -10,13 +10,16 @@ events in the stream: what the host is late with counts for what follows.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from benchmarks.complexity import PARTS
+from benchmarks.training_sides import Batches, OurSide
 
 BETWEEN, LOSSES = "maps to full size, casts", "losses"
 OWN = ("marks", "")
@@ -136,3 +139,27 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict | list | tuple):
         for each in value.values() if isinstance(value, dict) else value:
             yield from _tensors(each)
+
+
+def break_down(side: OurSide, batches: Batches, warm_up: int) -> dict[tuple[str, str], float]:
+    """Milliseconds of one step by (part, phase): the mean over all but the first `warm_up` batches."""
+    step, timeline = side.step_of, Timeline(side.accelerator.device)
+    marks = PartMarks(side.network, timeline)
+    of_terms = step.joint_loss
+    watched = [(step.accelerator, "clip_grad_norm_", "clip"), (step.optimiser, "step", "optimiser, schedule")]
+    watched += [(step.average, "update", "EMA")] if step.average is not None else []
+    with ExitStack() as stack:
+        stack.callback(marks.remove)
+        stack.enter_context(patch.object(step, "joint_loss", lambda *terms: marks.before_backward(of_terms(*terms))))
+        for owner, method, part in watched:
+            stack.enter_context(patch.object(owner, method, timeline.before(getattr(owner, method), part)))
+        source = iter(side.loaded(batches))
+        for number in range(len(batches)):
+            if number == warm_up:
+                timeline.milliseconds()
+            timeline.mark("gather")
+            batch = next(source)
+            timeline.mark("views")
+            side.step(side.to_views(batch))
+        spent = timeline.milliseconds()
+    return {label: milliseconds / (len(batches) - warm_up) for label, milliseconds in spent.items()}

@@ -1,0 +1,126 @@
+"""The two sides of `benchmarks/training.py`: what the authors' release does in training, and what `train.py` does."""
+
+from collections.abc import Iterator
+
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from benchmarks.released_training import ReleasedSamples, ReleasedTrainer
+from datasets.catalog import Pair
+from datasets.records import Records
+from datasets.views import SalientObjectBatches, Views, as_it_is
+from models.losses import joint_loss, loss_terms
+from models.sral import build_sral
+from training.average import build_average
+from training.parallel import build_accelerator
+from training.schedule import build_optimiser, build_schedule
+from training.settings import Settings
+from training.step import Ledger, Step
+
+RELEASE = "release"
+SETTLE_EVERY = 10
+"""Steps between two looks at the losses, as in train.py."""
+
+Batches = list[list[int]]
+
+
+class ReleasedSide:
+    """What the release does: its samples from a DataLoader as it comes (no workers), its trainer.
+
+    Args:
+        settings: whose network is trained.
+        pairs: what it is trained on.
+        device: where.
+    """
+
+    name = RELEASE
+
+    def __init__(self, settings: Settings, pairs: list[Pair], device: torch.device):
+        self.samples = ReleasedSamples(pairs, settings.detector.input_size)
+        steps = settings.epochs * (len(pairs) // settings.batch_size)
+        self.trainer = ReleasedTrainer(settings.network(), max(steps, 1), device)
+
+    def views(self, batches: Batches) -> Iterator[dict[str, Tensor]]:
+        """The batches' float views on the device."""
+        for batch in DataLoader(self.samples, batch_sampler=batches):
+            yield self.trainer.to_device(batch)
+
+    def step(self, views: dict[str, Tensor]) -> None:
+        """One step."""
+        self.trainer.step(views)
+
+
+class OurSide:
+    """What train.py does between two checkpoints.
+
+    Args:
+        name: in the tables.
+        settings: what is trained, and how.
+        records: what it is trained on.
+    """
+
+    def __init__(self, name: str, settings: Settings, records: Records):
+        AcceleratorState._reset_state()  # the sides differ in what accelerate keeps once for a process
+        self.name, self.settings = name, settings
+        self.accelerator = build_accelerator(settings.device, settings.precision, settings.compile, True, 0)
+        self.samples = SalientObjectBatches(records, augment=settings.data.augmentation, seed=settings.seed)
+        mean, std = settings.detector.mean, settings.detector.std
+        self.to_views = Views(settings.detector.input_size, mean, std, self.accelerator.device)
+        self.ledger = Ledger()
+        self.loaders: dict[str, DataLoader] = {}
+        self.blocks = 0
+        self.network, self.step_of = self._build(len(records) // settings.batch_size)
+
+    def _build(self, steps_per_epoch: int) -> tuple[torch.nn.Module, Step]:
+        settings, device = self.settings, self.accelerator.device
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        network = build_sral(settings.network()).to(device, memory_format=layout).train()
+        average = build_average(network, settings.optimiser.ema)
+        optimiser = build_optimiser(network, network.detector.encoder, settings.optimiser)
+        schedule = build_schedule(optimiser, settings.optimiser, settings.epochs, steps_per_epoch)
+        prepared, optimiser = self.accelerator.prepare(network, optimiser)
+
+        def losses(views: dict[str, Tensor]) -> dict[str, Tensor]:
+            return loss_terms(prepared(views["rgb"], views["ycbcr"]), views, network.tfgm, settings.loss.boundary)
+
+        clip = settings.optimiser.clip
+        return network, Step(self.accelerator, network, losses, joint_loss, optimiser, schedule, average, clip)
+
+    def loaded(self, batches: Batches) -> DataLoader:
+        """The loader of these batches; its workers stay."""
+        workers, key = self.settings.data.workers, str(batches)
+        if key not in self.loaders:
+            self.loaders[key] = DataLoader(
+                self.samples, batch_sampler=batches, collate_fn=as_it_is, num_workers=workers,
+                persistent_workers=workers > 0, pin_memory=self.accelerator.device.type == "cuda",
+            )  # fmt: skip
+        self.samples.set_epoch(self.blocks)
+        self.blocks += 1
+        return self.loaders[key]
+
+    def views(self, batches: Batches) -> Iterator[dict[str, Tensor]]:
+        """The batches' float views on the device."""
+        return map(self.to_views, self.loaded(batches))
+
+    def step(self, views: dict[str, Tensor]) -> None:
+        """One step."""
+        self.ledger.note(self.step_of(views, self.settings.loss.of_epoch(1)))
+        if len(self.ledger) == SETTLE_EVERY:
+            self.ledger.settle(self.accelerator, 0)
+
+
+Side = ReleasedSide | OurSide
+
+
+def load(side: Side, batches: Batches) -> None:
+    """Make the batches' views and leave them unused."""
+    for _ in side.views(batches):
+        pass
+
+
+def train(side: Side, batches: Batches) -> None:
+    """Take a step on each of the batches."""
+    for views in side.views(batches):
+        side.step(views)
