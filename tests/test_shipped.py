@@ -26,6 +26,11 @@ def pixels(tmp_path_factory) -> np.ndarray:
     return np.array(scene.resize((224, 224)))[None]
 
 
+def runs(about: dict) -> list[dict]:
+    """What a file says of each training behind it: a mean says it of all that are in it, which may be means too."""
+    return [run for part in about["soup_of"] for run in runs(part)] if "soup_of" in about else [about]
+
+
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.name)
 def test_a_network_finds_something(path, pixels):
     saliency = open_backend("torch", path)(pixels)
@@ -33,7 +38,7 @@ def test_a_network_finds_something(path, pixels):
     assert saliency.max() > 0.9
     assert saliency.mean() < 0.5
     about = read_header(path)["about"]
-    for run in about.get("soup_of", [about]):  # a mean of several says it of each
+    for run in runs(about):
         assert {"command", "epoch", "validation", "seed"} <= set(run)
         assert not re.search(r"(^|[\s=\"'])/", run["command"])  # a path of one machine is of no use elsewhere
     assert str(ROOT) not in str(about)
