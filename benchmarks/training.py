@@ -176,7 +176,7 @@ def run(options: argparse.Namespace) -> None:
     if options.dataset == "sample":
         make_sample_set(options.root)
     pairs = find_pairs(options.dataset, options.root, "train")[: options.images]
-    findings = Findings()
+    findings = Findings([], [], [])
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks:
             found = measure(network, pairs, options, Path(folder))

@@ -1,7 +1,7 @@
 """What `benchmarks/training.py` measures, and its tables."""
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmarks.markdown import table
 from benchmarks.training_sides import RELEASE
@@ -46,9 +46,9 @@ class PartTime:
 class Findings:
     """All that is measured."""
 
-    rows: list[Row] = field(default_factory=list)
-    caches: list[CacheCost] = field(default_factory=list)
-    parts: list[PartTime] = field(default_factory=list)
+    rows: list[Row]
+    caches: list[CacheCost]
+    parts: list[PartTime]
 
 
 def rows_of(network: str, what: str, images: int, seconds: dict[str, list[float]]) -> list[Row]:
