@@ -78,8 +78,9 @@ light: $(VENV)/installed
 		--seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2037/last.safetensors runs/lite2_2038/last.safetensors \
 		runs/lite2_three.safetensors --output runs/lite2_all.safetensors
-	for seed in 2039 2040 2044; do $(LIGHT) --weights runs/lite2_all.safetensors --epochs 36 $(FURTHER) --batch_size 16 \
-		--optimiser.lr 8.4e-4 --data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	for seed in 2039 2040 2044; do $(LIGHT) --weights runs/lite2_all.safetensors --epochs 36 --data.validation 0 \
+		--batch_size 16 --optimiser.lr 8.4e-4 --optimiser.warmup_epochs 0.3 --seed $$seed --output runs/lite2_$$seed || exit; \
+	done
 	$(BIN) -m training.soup runs/lite2_2039/last.safetensors runs/lite2_2040/last.safetensors \
 		runs/lite2_2044/last.safetensors runs/lite2_all.safetensors --output runs/lite2_four.safetensors
 	$(BIN) -m models.prune runs/lite2_four.safetensors runs/lite2_eorssd.safetensors --half
