@@ -58,7 +58,8 @@ FURTHER := --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3
 
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
 # with the SR branch; from that three seeds, with the rate restarted; from their mean two more, with nothing held back; from
-# the mean of these and of what they started from three more, and the mean of these and of that is shipped.
+# the mean of these and of what they started from three more, in larger batches; from the mean of these two more without the
+# SR branch, and the mean of these two and of what they started from is shipped.
 LIGHT := $(BIN) train.py --config configs/lite2.yaml --resume
 FIRST := --detector.drop_path 0 --optimiser.encoder_lr 0.5
 light: $(VENV)/installed
@@ -82,8 +83,12 @@ light: $(VENV)/installed
 		--batch_size 16 --optimiser.lr 8.4e-4 --optimiser.warmup_epochs 0.3 --seed $$seed --output runs/lite2_$$seed || exit; \
 	done
 	$(BIN) -m training.soup runs/lite2_2039/last.safetensors runs/lite2_2040/last.safetensors \
-		runs/lite2_2044/last.safetensors runs/lite2_all.safetensors --output runs/lite2_four.safetensors
-	$(BIN) -m models.prune runs/lite2_four.safetensors runs/lite2_eorssd.safetensors --half
+		runs/lite2_2044/last.safetensors --output runs/lite2_siblings.safetensors
+	for seed in 2045 2046; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_siblings.safetensors --epochs 18 \
+		--data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	$(BIN) -m training.soup runs/lite2_2045/last.safetensors runs/lite2_2046/last.safetensors \
+		runs/lite2_siblings.safetensors --output runs/lite2_five.safetensors
+	$(BIN) -m models.prune runs/lite2_five.safetensors runs/lite2_eorssd.safetensors --half
 
 # Each training starts from the last one's weights, with the rate restarted. Refined blocks begin as nothing; they come with
 # the transformer as it is first, then with all of it but its first half, and with the SR branch again; that twice, the second
