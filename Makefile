@@ -59,7 +59,7 @@ FURTHER := --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
 # with the SR branch; from that three seeds, with the rate restarted; from their mean two more, with nothing held back; from
 # the mean of these and of what they started from three more, in larger batches; from the mean of these two more without the
-# SR branch, and the mean of these two and of what they started from is shipped.
+# SR branch; from the mean of these two more so, and the mean of these is shipped.
 LIGHT := $(BIN) train.py --config configs/lite2.yaml --resume
 FIRST := --detector.drop_path 0 --optimiser.encoder_lr 0.5
 light: $(VENV)/installed
@@ -87,8 +87,12 @@ light: $(VENV)/installed
 	for seed in 2045 2046; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_siblings.safetensors --epochs 18 \
 		--data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2045/last.safetensors runs/lite2_2046/last.safetensors \
-		runs/lite2_siblings.safetensors --output runs/lite2_five.safetensors
-	$(BIN) -m models.prune runs/lite2_five.safetensors runs/lite2_eorssd.safetensors --half
+		--output runs/lite2_pair.safetensors
+	for seed in 2047 2048; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_pair.safetensors --epochs 24 \
+		--data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	$(BIN) -m training.soup runs/lite2_2047/last.safetensors runs/lite2_2048/last.safetensors \
+		--output runs/lite2_six.safetensors
+	$(BIN) -m models.prune runs/lite2_six.safetensors runs/lite2_eorssd.safetensors --half
 
 # Each training starts from the last one's weights, with the rate restarted. Refined blocks begin as nothing; they come with
 # the transformer as it is first, then with all of it but its first half, and with the SR branch again; that twice, the second
