@@ -59,7 +59,8 @@ FURTHER := --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
 # with the SR branch; from that three seeds, with the rate restarted; from their mean two more, with nothing held back; from
 # the mean of these and of what they started from three more, in larger batches; from the mean of these two more without the
-# SR branch; from the mean of these two more so, and the mean of these is shipped.
+# SR branch; from the mean of these two more so; from the mean of these two more so without crops, and the mean of these is
+# shipped.
 LIGHT := $(BIN) train.py --config configs/lite2.yaml --resume
 FIRST := --detector.drop_path 0 --optimiser.encoder_lr 0.5
 light: $(VENV)/installed
@@ -92,7 +93,11 @@ light: $(VENV)/installed
 		--data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2047/last.safetensors runs/lite2_2048/last.safetensors \
 		--output runs/lite2_six.safetensors
-	$(BIN) -m models.prune runs/lite2_six.safetensors runs/lite2_eorssd.safetensors --half
+	for seed in 2062 2063; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_six.safetensors --epochs 11 \
+		--data.validation 0 --data.augmentation.scale_probability 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	$(BIN) -m training.soup runs/lite2_2062/last.safetensors runs/lite2_2063/last.safetensors \
+		--output runs/lite2_eight.safetensors
+	$(BIN) -m models.prune runs/lite2_eight.safetensors runs/lite2_eorssd.safetensors --half
 
 # Each training starts from the last one's weights, with the rate restarted. Refined blocks begin as nothing; they come with
 # the transformer as it is first, then with all of it but its first half, and with the SR branch again; that twice, the second
