@@ -52,9 +52,11 @@ test: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN) -m ruff check .
 
-# What several steps of the two recipes have: the detector alone; trained on from weights that are good already.
+# What several steps of the two recipes have: the detector alone; trained on from weights that are good already; both, with
+# nothing held back.
 ALONE := --super_resolution false --guidance false
 FURTHER := --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3
+ONWARD := $(ALONE) $(FURTHER) --data.validation 0
 
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
 # with the SR branch; from that three seeds, with the rate restarted; from their mean two more, with nothing held back; from
@@ -85,16 +87,16 @@ light: $(VENV)/installed
 	done
 	$(BIN) -m training.soup runs/lite2_2039/last.safetensors runs/lite2_2040/last.safetensors \
 		runs/lite2_2044/last.safetensors --output runs/lite2_siblings.safetensors
-	for seed in 2045 2046; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_siblings.safetensors --epochs 18 \
-		--data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	for seed in 2045 2046; do $(LIGHT) $(ONWARD) --weights runs/lite2_siblings.safetensors --epochs 18 \
+		--seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2045/last.safetensors runs/lite2_2046/last.safetensors \
 		--output runs/lite2_pair.safetensors
-	for seed in 2047 2048; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_pair.safetensors --epochs 24 \
-		--data.validation 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	for seed in 2047 2048; do $(LIGHT) $(ONWARD) --weights runs/lite2_pair.safetensors --epochs 24 \
+		--seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2047/last.safetensors runs/lite2_2048/last.safetensors \
 		--output runs/lite2_six.safetensors
-	for seed in 2062 2063; do $(LIGHT) $(ALONE) $(FURTHER) --weights runs/lite2_six.safetensors --epochs 11 \
-		--data.validation 0 --data.augmentation.scale_probability 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	for seed in 2062 2063; do $(LIGHT) $(ONWARD) --weights runs/lite2_six.safetensors --epochs 11 \
+		--data.augmentation.scale_probability 0 --seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2062/last.safetensors runs/lite2_2063/last.safetensors \
 		--output runs/lite2_eight.safetensors
 	$(BIN) -m models.prune runs/lite2_eight.safetensors runs/lite2_eorssd.safetensors --half
@@ -127,12 +129,12 @@ strong: $(VENV)/installed
 		--data.validation 0 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2053/last.safetensors runs/strong_2054/last.safetensors \
 		runs/strong_2055/last.safetensors runs/strong_three.safetensors --output runs/strong_four.safetensors
-	for seed in 2056 2057; do $(STRONG) $(ALONE) $(REFINED) $(FURTHER) --weights runs/strong_four.safetensors --epochs 6 \
-		--optimiser.frozen_blocks 12 --data.validation 0 --seed $$seed --output runs/strong_$$seed || exit; done
+	for seed in 2056 2057; do $(STRONG) $(ONWARD) $(REFINED) --weights runs/strong_four.safetensors --epochs 6 \
+		--optimiser.frozen_blocks 12 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2056/last.safetensors runs/strong_2057/last.safetensors \
 		runs/strong_four.safetensors --output runs/strong_six.safetensors
-	for seed in 2058 2059; do $(STRONG) $(ALONE) $(REFINED) $(FURTHER) --weights runs/strong_six.safetensors --epochs 8 \
-		--optimiser.frozen_blocks 12 --data.validation 0 --seed $$seed --output runs/strong_$$seed || exit; done
+	for seed in 2058 2059; do $(STRONG) $(ONWARD) $(REFINED) --weights runs/strong_six.safetensors --epochs 8 \
+		--optimiser.frozen_blocks 12 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2058/last.safetensors runs/strong_2059/last.safetensors \
 		--output runs/strong_eight.safetensors
 	$(BIN) -m models.prune runs/strong_eight.safetensors runs/strong_eorssd.safetensors --half
