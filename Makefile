@@ -103,7 +103,7 @@ light: $(VENV)/installed
 
 # Each training starts from the last one's weights, with the rate restarted. Refined blocks begin as nothing; they come with
 # the transformer as it is first, then with all of it but its first half, and with the SR branch again; that twice, the second
-# time with nothing held back; and twice more as the refined blocks came.
+# time with nothing held back; and three times more as the refined blocks came, the last time without crops.
 STRONG := $(BIN) train.py --config configs/strong.yaml --resume
 LONG := --batch_size 16 --optimiser.lr 7e-4 --optimiser.warmup_epochs 0.5
 REFINED := --detector.refined true --detector.drop_path 0.2 --expected 0.05 --optimiser.encoder_lr 0.2
@@ -137,7 +137,12 @@ strong: $(VENV)/installed
 		--optimiser.frozen_blocks 12 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2058/last.safetensors runs/strong_2059/last.safetensors \
 		--output runs/strong_eight.safetensors
-	$(BIN) -m models.prune runs/strong_eight.safetensors runs/strong_eorssd.safetensors --half
+	for seed in 2066 2067; do $(STRONG) $(ONWARD) $(REFINED) --weights runs/strong_eight.safetensors --epochs 12 \
+		--optimiser.frozen_blocks 12 --data.augmentation.scale_probability 0 --seed $$seed --output runs/strong_$$seed || exit; \
+	done
+	$(BIN) -m training.soup runs/strong_2066/last.safetensors runs/strong_2067/last.safetensors \
+		--output runs/strong_ten.safetensors
+	$(BIN) -m models.prune runs/strong_ten.safetensors runs/strong_eorssd.safetensors --half
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
