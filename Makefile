@@ -53,10 +53,11 @@ lint: $(VENV)/installed-dev
 	$(BIN) -m ruff check .
 
 # What several steps of the two recipes have: the detector alone; trained on from weights that are good already; both, with
-# nothing held back.
+# nothing held back; that on whole images.
 ALONE := --super_resolution false --guidance false
 FURTHER := --optimiser.lr 6e-4 --optimiser.warmup_epochs 0.3
 ONWARD := $(ALONE) $(FURTHER) --data.validation 0
+WHOLE := $(ONWARD) --data.augmentation.scale_probability 0
 
 # Small images first, then the full size twice, as its forerunner was trained and by the configuration; their mean trains on
 # with the SR branch; from that three seeds, with the rate restarted; from their mean two more, with nothing held back; from
@@ -95,8 +96,8 @@ light: $(VENV)/installed
 		--seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2047/last.safetensors runs/lite2_2048/last.safetensors \
 		--output runs/lite2_six.safetensors
-	for seed in 2062 2063; do $(LIGHT) $(ONWARD) --weights runs/lite2_six.safetensors --epochs 11 \
-		--data.augmentation.scale_probability 0 --seed $$seed --output runs/lite2_$$seed || exit; done
+	for seed in 2062 2063; do $(LIGHT) $(WHOLE) --weights runs/lite2_six.safetensors --epochs 11 \
+		--seed $$seed --output runs/lite2_$$seed || exit; done
 	$(BIN) -m training.soup runs/lite2_2062/last.safetensors runs/lite2_2063/last.safetensors \
 		--output runs/lite2_eight.safetensors
 	$(BIN) -m models.prune runs/lite2_eight.safetensors runs/lite2_eorssd.safetensors --half
@@ -137,9 +138,8 @@ strong: $(VENV)/installed
 		--optimiser.frozen_blocks 12 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2058/last.safetensors runs/strong_2059/last.safetensors \
 		--output runs/strong_eight.safetensors
-	for seed in 2066 2067; do $(STRONG) $(ONWARD) $(REFINED) --weights runs/strong_eight.safetensors --epochs 12 \
-		--optimiser.frozen_blocks 12 --data.augmentation.scale_probability 0 --seed $$seed --output runs/strong_$$seed || exit; \
-	done
+	for seed in 2066 2067; do $(STRONG) $(WHOLE) $(REFINED) --weights runs/strong_eight.safetensors --epochs 12 \
+		--optimiser.frozen_blocks 12 --seed $$seed --output runs/strong_$$seed || exit; done
 	$(BIN) -m training.soup runs/strong_2066/last.safetensors runs/strong_2067/last.safetensors \
 		--output runs/strong_ten.safetensors
 	$(BIN) -m models.prune runs/strong_ten.safetensors runs/strong_eorssd.safetensors --half
