@@ -1,10 +1,10 @@
 """Images become saliency map files.
 
-    python getsmaps.py --input PATH --output DIR         # by the light network in weights/
-    python getsmaps.py --dataset ORSSD --root DATA/ORSSD --output DIR
-    python getsmaps.py --weights runs/NAME/best.safetensors …
-    python getsmaps.py --weights NAME.xml …              # what inference.export made of it
-    torchrun --nproc_per_node 4 getsmaps.py …        # or accelerate launch: the processes share the images
+python getsmaps.py --input PATH --output DIR         # by the light network in weights/
+python getsmaps.py --dataset ORSSD --root DATA/ORSSD --output DIR
+python getsmaps.py --weights runs/NAME/best.safetensors …
+python getsmaps.py --weights NAME.xml …              # what inference.export made of it
+torchrun --nproc_per_node 4 getsmaps.py …        # or accelerate launch: the processes share the images
 """
 
 import argparse
@@ -19,18 +19,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.catalog import DATASETS, find_images
-from datasets.images import images_at, read_pixels
+from datasets.catalog import DATASETS, find_images, images_at
+from datasets.io import read_pixels
 from inference.backends import BACKENDS, Backend, open_backend
-from inference.devices import PRECISIONS, thread_count
-from inference.maps import grey_map, write_map
-from inference.memory import keep_freed_memory
+from inference.distributed import Processes
+from inference.maps import gray_map, write_map
 from inference.pipeline import make_maps, worker_count
-from inference.processes import Processes
-from inference.stages import Rates, Stages
-from inference.symmetries import SYMMETRIES, mean_over_symmetries
+from inference.timing import Rates, Stages
+from inference.tta import TTA_MODES, mean_over_symmetries
 from models.hosts import run_host_file
 from models.weights import LIGHT
+from utils.devices import PRECISIONS, keep_freed_memory, thread_count
 
 USAGE = "getsmaps.py [--weights FILE] (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
 WEIGHTS = """.safetensors of a training run or pruned network, or what inference.export made of one: .onnx, .xml
@@ -38,7 +37,7 @@ WEIGHTS = """.safetensors of a training run or pruned network, or what inference
 INPUT = """an image; a folder, whose sub-folders are searched too and kept in the output; or a list: a text file of
 images, one a line, relative to the list's own folder"""
 SIZE = """'network': twice the network's input, the paper's 448x448 (default); 'original': each image's own size, the
-saliency being resized bilinearly before it becomes grey"""
+saliency being resized bilinearly before it becomes gray"""
 RAW = """write sigmoid x 255 as it is; otherwise the release's rule: a map that nowhere exceeds 0.25 loses what is under
 0.25, any other is stretched to 0..255 (values are cut off, not rounded, in both)"""
 SYMMETRIC = """the mean of the maps of the image and its mirror image (2 passes: half as fast), or of its eight mirror
@@ -51,7 +50,7 @@ how many images a second each stage could do alone (on the CPU they share the co
 
 def parse_arguments() -> argparse.Namespace:
     """The command line; what contradicts itself stops here."""
-    description = "Write the saliency map of every image as an 8-bit grey PNG, <stem>.png."
+    description = "Write the saliency map of every image as an 8-bit gray PNG, <stem>.png."
     parser = argparse.ArgumentParser(usage=USAGE, description=description, epilog=EPILOG)
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", default=LIGHT, help=WEIGHTS)
@@ -64,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--suffix", default="", help="put between <stem> and .png: _ASRNet_YCbCr_final is the release's way")
     add("--size", choices=("network", "original"), default="network", help=SIZE)
     add("--raw", action="store_true", help=RAW)
-    add("--symmetries", choices=tuple(SYMMETRIES), help=SYMMETRIC)
+    add("--symmetries", choices=tuple(TTA_MODES), help=SYMMETRIC)
     add("--resume", action="store_true", help="keep the maps that are there; otherwise they are replaced")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU where there is one")
     add("--backend", choices=tuple(BACKENDS), help="what runs the network (default: torch, or what an export is for)")
@@ -151,7 +150,7 @@ def main() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
     def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
-        write_map(target, grey_map(saliency, own_size if options.size == "original" else None, options.raw))
+        write_map(target, gray_map(saliency, own_size if options.size == "original" else None, options.raw))
 
     def load() -> Backend:
         if options.host_file:

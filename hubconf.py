@@ -1,7 +1,7 @@
 """torch.hub's door to the networks; from a checkout, without installing anything:
 
-    torch.hub.load("path/to/sral", "sral", source="local", weights="sral.safetensors")   # RGB tensors to logits
-    torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to its map
+torch.hub.load("path/to/sral", "sral", source="local", weights="sral.safetensors")   # RGB tensors to logits
+torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to its map
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def saliency(
     symmetries: str | None = None,
     host_file: str | pathlib.Path | None = None,
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image], PIL.Image.Image]":
-    """A function from an image, a file or a PIL image, to its saliency map, an 8-bit grey PIL image.
+    """A function from an image, a file or a PIL image, to its saliency map, an 8-bit gray PIL image.
 
     The map is the one that `getsmaps.py` writes.
 
@@ -102,17 +102,17 @@ def saliency(
         FileNotFoundError, ValueError: no such file, backend, device or precision; by the function, a broken image.
     """
     with _our_packages():
-        from datasets.images import read_pixels
+        from datasets.io import read_pixels
         from inference.backends import open_backend
-        from inference.maps import grey_map
-        from inference.symmetries import SYMMETRIES, mean_over_symmetries
+        from inference.maps import gray_map
+        from inference.tta import TTA_MODES, mean_over_symmetries
         from models.hosts import run_host_file
         from models.weights import LIGHT
 
         if size not in ("network", "original"):
             raise ValueError(f"size {size!r}: choose network or original")
-        if symmetries not in (None, *SYMMETRIES):
-            raise ValueError(f"symmetries {symmetries!r}: choose {' or '.join(SYMMETRIES)}")
+        if symmetries not in (None, *TTA_MODES):
+            raise ValueError(f"symmetries {symmetries!r}: choose {' or '.join(TTA_MODES)}")
         if host_file is not None:
             run_host_file(host_file)
         network = open_backend(backend, weights or LIGHT, device, precision)
@@ -120,7 +120,7 @@ def saliency(
 
     def saliency_of(image: "str | pathlib.Path | PIL.Image.Image") -> "PIL.Image.Image":
         pixels, own_size = read_pixels(image, network.input_size)
-        return grey_map(run(pixels[None])[0], own_size if size == "original" else None, raw)
+        return gray_map(run(pixels[None])[0], own_size if size == "original" else None, raw)
 
     return saliency_of
 

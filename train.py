@@ -24,34 +24,32 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.augment import ycbcr_to_rgb
-from datasets.cache import cache_bytes, open_cache
+from datasets.cache import Records, cache_bytes, open_cache
 from datasets.catalog import Pair
-from datasets.faults import remark_lines
-from datasets.records import Records
-from datasets.views import SalientObjectBatches, Views, as_it_is
-from inference.memory import keep_freed_memory
+from datasets.loader import SalientObjectBatches, Views, as_it_is
+from datasets.pairs import warning_lines
+from datasets.transforms import ycbcr_to_rgb
 from models.detector import check_size
-from models.heads import expect
+from models.heads import set_foreground_prior
 from models.hosts import run_host_file
 from models.losses import joint_loss, loss_terms
 from models.sral import SRAL, build_sral
 from models.weights import holds_tokens, save_weights, start_from
-from training.average import build_average
-from training.checkpoint import checkpoints, clear_unfinished, load_checkpoint, save_checkpoint
+from training.checkpoint import checkpoints, claimed, clear_unfinished, load_checkpoint, save_checkpoint
+from training.config import Start, TrainingConfig, dump, parse
 from training.data import find_data
-from training.logbook import FINISHED, Logbook, versions, write_finished, write_record
-from training.order import Order
-from training.parallel import build_accelerator, precision_of, train_as_one
-from training.pictures import draw_validation, showcase
-from training.rehearsal import Cost, rehearse
-from training.run_folder import claimed
-from training.schedule import build_optimiser, build_schedule
-from training.settings import Settings, Start, dump, parse
-from training.step import Ledger, Step
-from training.stopping import Stopping, leave_signals_to_the_main_process
-from training.teacher import load_teacher
+from training.distillation import load_teacher
+from training.distributed import build_accelerator, precision_of, train_as_one
+from training.dry_run import Cost, rehearse
+from training.ema import build_average
+from training.logger import FINISHED, Logger, versions, write_finished, write_record
+from training.optim import build_optimizer, build_schedule
+from training.sampler import ResumableBatchSampler
+from training.signals import Stopping, leave_signals_to_the_main_process
+from training.step import LossAccumulator, Step
 from training.validation import validate
+from training.visualize import draw_validation, showcase
+from utils.devices import keep_freed_memory
 
 SETTLE_EVERY = 10
 """Steps between two looks at the losses: each look waits for the device."""
@@ -103,20 +101,20 @@ def train(start: Start) -> int:
         run_host_file(settings.host_file)
     with accelerator.local_main_process_first():  # it may have to render the sample set
         pairs, training_pairs, validation_pairs = find_data(settings.data)
-    order = Order(len(training_pairs), settings.batch_size, settings.seed, process, processes)
+    order = ResumableBatchSampler(len(training_pairs), settings.batch_size, settings.seed, process, processes)
     torch.manual_seed(settings.seed)
     encoder_weights = "none" if resume or settings.weights else settings.encoder_weights  # the file has all of them
     filled = resume or (settings.weights and holds_tokens(settings.weights))
     network = build_sral(settings.network(), encoder_weights, "none" if filled else settings.token_weights)
-    if settings.expected is not None:
-        expect(network, settings.expected)  # what starts from a file is overwritten below
+    if settings.foreground_prior is not None:
+        set_foreground_prior(network, settings.foreground_prior)  # what starts from a file is overwritten below
     if settings.weights and not resume:
         anew = start_from(settings.weights, network)
         if is_main:
             print(f"starts from {settings.weights}" + f", but for {', '.join(anew)}" * bool(anew))
 
     if settings.detector.tokens is not None:
-        network.detector.encoder.tokens.freeze(settings.optimiser.frozen_blocks)
+        network.detector.encoder.tokens.freeze(settings.optimizer.frozen_blocks)
 
     teacher = None
     if settings.teacher:
@@ -129,7 +127,7 @@ def train(start: Start) -> int:
             open_records(pairs, settings, detail, start.dry_run) for detail in (settings.data.augmentation.detail, 1.0)
         )
     if is_main:
-        for line in remark_lines(settings.data.dataset, plain.remarks()):
+        for line in warning_lines(settings.data.dataset, plain.mask_warnings()):
             warnings.warn(line, stacklevel=1)
     samples = SalientObjectBatches(fine, training_pairs, settings.data.augmentation, settings.seed)
     held_out = SalientObjectBatches(plain, validation_pairs)
@@ -141,14 +139,14 @@ def train(start: Start) -> int:
     )  # fmt: skip
     views = Views(settings.detector.input_size, settings.detector.mean, settings.detector.std, device)
 
-    # What is optimised, and how.
+    # What is optimized, and how.
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     network = network.to(device, memory_format=layout)
-    average = build_average(network, settings.optimiser.ema)
+    average = build_average(network, settings.optimizer.ema)
     network = train_as_one(network, processes, process, settings.sync_batch_norm)
-    optimiser = build_optimiser(network, network.detector.encoder, settings.optimiser)
-    schedule = build_schedule(optimiser, settings.optimiser, settings.epochs, order.steps)
-    prepared, optimiser = accelerator.prepare(network, optimiser)
+    optimizer = build_optimizer(network, network.detector.encoder, settings.optimizer)
+    schedule = build_schedule(optimizer, settings.optimizer, settings.epochs, order.steps)
+    prepared, optimizer = accelerator.prepare(network, optimizer)
     kept = average.module if average is not None else network  # what is validated and written
 
     def losses(made: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -159,7 +157,7 @@ def train(start: Start) -> int:
             terms["affinity"] = terms["affinity"] * processes  # the processes' gradients are averaged, not summed
         return terms
 
-    step = Step(accelerator, network, losses, joint_loss, optimiser, schedule, average, settings.optimiser.clip)
+    step = Step(accelerator, network, losses, joint_loss, optimizer, schedule, average, settings.optimizer.clip)
     prepared.train()
 
     if start.dry_run:
@@ -175,7 +173,7 @@ def train(start: Start) -> int:
             clear_unfinished(folder)
         stopping = open_things.enter_context(Stopping())
 
-        parts = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+        parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
         parts["scaler"] = accelerator.scaler
         progress = {"epoch": 0, "step": 0, "sums": {}, "epoch_seconds": 0.0, "seconds": 0.0, "best": None}
         if resume:
@@ -187,11 +185,11 @@ def train(start: Start) -> int:
         done = progress["epoch"] * order.steps + progress["step"]
 
         about = {"seed": settings.seed, "command": " ".join(sys.argv), "versions": versions()}
-        logbook = None
+        logger = None
         if is_main:
             (folder / FINISHED).unlink(missing_ok=True)
             write_record(folder, dump(settings), about)
-            logbook = Logbook(folder, progress["epoch"], done)
+            logger = Logger(folder, progress["epoch"], done)
             print(
                 f"{len(training_pairs)} training and {len(validation_pairs)} validation images, {settings.epochs} "
                 f"epochs of {order.steps} steps, on {processes} × {device.type} in {precision}"
@@ -212,29 +210,34 @@ def train(start: Start) -> int:
             samples.set_epoch(epoch)
             order.start(epoch, progress["step"])
             weights = settings.loss.of_epoch(epoch)
-            ledger = Ledger(progress["sums"])
+            losses_seen = LossAccumulator(progress["sums"])
             prepared.train()
             label = f"epoch {epoch + 1}/{settings.epochs}"
             bar = tqdm(
-                batches, label, order.steps, initial=progress["step"], leave=False, mininterval=0.5,
+                batches,
+                label,
+                order.steps,
+                initial=progress["step"],
+                leave=False,
+                mininterval=0.5,
                 disable=None if is_main else True,  # None: no bar where it would fill a log
             )
             for number, batch in enumerate(bar, progress["step"] + 1):
-                ledger.note(step(views(batch), weights))
+                losses_seen.note(step(views(batch), weights))
                 done += 1
 
                 # Looking at the losses waits for the device, and for the other processes: now and then is enough.
                 alone = processes == 1 and (stopping.signal or time.monotonic() >= next_checkpoint)
                 if done % SETTLE_EVERY and number < order.steps and not alone:
                     continue
-                values = ledger.settle(accelerator, done)
-                if logbook:
-                    logbook.step(done - 1, values | {"lr": optimiser.param_groups[-1]["lr"]})
-                    bar.set_postfix(loss=f"{ledger.sums['total'] / number:.3f}")
+                values = losses_seen.settle(accelerator, done)
+                if logger:
+                    logger.step(done - 1, values | {"lr": optimizer.param_groups[-1]["lr"]})
+                    bar.set_postfix(loss=f"{losses_seen.sums['total'] / number:.3f}")
                 stop = stopping.agreed(accelerator)
                 if number < order.steps and (stop or time.monotonic() >= next_checkpoint):
                     seconds = time.perf_counter() - started
-                    save({"epoch": epoch, "step": number, "sums": ledger.sums, "epoch_seconds": seconds})
+                    save({"epoch": epoch, "step": number, "sums": losses_seen.sums, "epoch_seconds": seconds})
                     next_checkpoint = time.monotonic() + 60 * settings.checkpoint_minutes
                     if stop:
                         bar.close()
@@ -242,8 +245,8 @@ def train(start: Start) -> int:
 
             # The epoch's end: scores, logs, weights, and last the checkpoint, which says that all of them are there.
             seconds = time.perf_counter() - started
-            row = {"epoch": epoch + 1} | {name: value / order.steps for name, value in ledger.sums.items()}
-            row |= {"lr": optimiser.param_groups[-1]["lr"], "seconds": seconds}
+            row = {"epoch": epoch + 1} | {name: value / order.steps for name, value in losses_seen.sums.items()}
+            row |= {"lr": optimizer.param_groups[-1]["lr"], "seconds": seconds}
             row["images_per_second"] = order.steps * settings.batch_size / seconds
             last = epoch + 1 == settings.epochs
             validated = bool(validation_pairs) and (last or (epoch + 1) % settings.validate_every == 0)
@@ -254,7 +257,7 @@ def train(start: Start) -> int:
             best = is_best(scores, progress["best"], settings.best_by) if validated else not validation_pairs
             about |= {"epoch": epoch + 1, "validation": scores}
             if is_main:
-                logbook.epoch(row | scores, done, last)
+                logger.epoch(row | scores, done, last)
                 save_weights(folder / "last.safetensors", kept, about)
                 if best:
                     save_weights(folder / "best.safetensors", kept, about)
@@ -282,7 +285,7 @@ def train(start: Start) -> int:
     return 0
 
 
-def open_records(pairs: list[Pair], settings: Settings, detail: float, on_demand: bool) -> Records:
+def open_records(pairs: list[Pair], settings: TrainingConfig, detail: float, on_demand: bool) -> Records:
     """The pairs' pixels: from the cache, or decoded on demand, which writes nothing."""
     size, name = settings.detector.input_size, settings.data.dataset
     if settings.data.cache is None or on_demand:
@@ -290,7 +293,9 @@ def open_records(pairs: list[Pair], settings: Settings, detail: float, on_demand
     return open_cache(pairs, size, detail, settings.data.cache, name)
 
 
-def describe(settings: Settings, network: SRAL, order: Order, cost: Cost, pairs: int, where: str) -> str:
+def describe(
+    settings: TrainingConfig, network: SRAL, order: ResumableBatchSampler, cost: Cost, pairs: int, where: str
+) -> str:
     """What --dry-run says."""
     height, width = settings.detector.input_size
     trained, kept = (sum(p.numel() for p in part.parameters()) for part in (network, network.detector))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compute_results.authors import score_image, summarise
-from compute_results.grey import read_mask
+from compute_results.protocols.authors import score_image, summarize
 from datasets.catalog import Pair
-from inference.maps import grey_map
+from datasets.io import read_mask
+from inference.maps import gray_map
 
 BATCH = 8
 
@@ -31,5 +31,5 @@ def figures(
     while some := list(islice(left, BATCH)):
         saliencies = network(np.stack([read(pair.image) for pair in some]))
         for pair, saliency in zip(some, saliencies, strict=True):
-            scores[pair.stem] = score_image(np.asarray(grey_map(saliency)), read_mask(pair.mask))
-    return summarise(scores).figures
+            scores[pair.stem] = score_image(np.asarray(gray_map(saliency)), read_mask(pair.mask))
+    return summarize(scores).figures

@@ -146,7 +146,7 @@ def break_down(side: OurSide, batches: Batches, warm_up: int) -> dict[tuple[str,
     step, timeline = side.step_of, Timeline(side.accelerator.device)
     marks = PartMarks(side.network, timeline)
     of_terms = step.joint_loss
-    watched = [(step.accelerator, "clip_grad_norm_", "clip"), (step.optimiser, "step", "optimiser, schedule")]
+    watched = [(step.accelerator, "clip_grad_norm_", "clip"), (step.optimizer, "step", "optimizer, schedule")]
     watched += [(step.average, "update", "EMA")] if step.average is not None else []
     with ExitStack() as stack:
         stack.callback(marks.remove)

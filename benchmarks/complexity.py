@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from compute_results.atomic import write_whole
 from inference.fold import fold
 from models.config import DetectorConfig, HostConfig, SRALConfig
 from models.detector import check_size
 from models.sral import build_sral
 from models.weights import read_header
+from utils.files import atomic_write
 
 PARTS = {
     "host": "detector.network",
@@ -176,7 +176,7 @@ def main() -> None:
         print(f"{config.detector.name}, one image of {height}×{width}\n\n{table(rows)}")
         if options.json:
             found = {"encoder": config.detector.encoder, "size": [height, width], "rows": [asdict(row) for row in rows]}
-            write_whole(options.json, json.dumps(found, indent=1) + "\n")
+            atomic_write(options.json, json.dumps(found, indent=1) + "\n")
     except ModuleNotFoundError as error:
         if error.name != "thop":
             raise

@@ -79,7 +79,7 @@ class Findings:
     variants: list[Row] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     roofline: list[ProductRate] = field(default_factory=list)
-    off_the_shelf: list[OtherRow] = field(default_factory=list)
+    baselines: list[OtherRow] = field(default_factory=list)
     accuracy: list[Score] = field(default_factory=list)
 
 
@@ -87,8 +87,8 @@ def tables(findings: Findings, batches: Sequence[int]) -> str:
     """The findings in Markdown."""
     texts = ["Milliseconds a batch, and how far the maps are off\n", _speed_table(findings.variants, batches)]
     texts += ["", *_best_lines(findings.variants)]
-    if findings.off_the_shelf:
-        lines = [(*_names(each), f"{each.median_ms:.1f}", _times(each.ratio)) for each in findings.off_the_shelf]
+    if findings.baselines:
+        lines = [(*_names(each), f"{each.median_ms:.1f}", _times(each.ratio)) for each in findings.baselines]
         head = ("network", "backend", "precision", "ms, batch 1", "against the release")
         texts += ["\nOff the shelf\n", table(head, lines, 3)]
     if findings.accuracy:

@@ -7,7 +7,7 @@
 The release's side is `benchmarks/released_inference.py`: ResNet-50's training network, eager, in fp32. All ratios are
 over its time for the same batch, the light network's too. It gets floats that its loader has made before; ours begin
 with the 8-bit pixels. On the CPU it runs in a process of its own, with memory as the C library handles it; as
-`released_memory_kept` in ours, which keeps the memory that it frees (`inference/memory.py`). `unfolded` is the detector
+`released_memory_kept` in ours, which keeps the memory that it frees (`utils/devices.py`). `unfolded` is the detector
 alone, run so: a step in between.
 
 Differences are between saliencies in [0, 1], over all images: ResNet-50's to the release's side, the light network's to
@@ -17,7 +17,7 @@ Without a weights file ResNet-50 has random weights whose batch norms have seen 
 calibrated here, on `--calibrate`, or comes in files that inference.export wrote. Multiply–adds are torch's count for
 the form that runs; their rate is set against the best matrix product of the same precision, timed in the same turns
 (`benchmarks/roofline.py`). With `--dataset` the variants of trained networks are scored too, protocol `authors`. What a
-user finds off the shelf is measured beside ours with `--u2netp FILE` (`benchmarks/off_the_shelf.py`).
+user finds off the shelf is measured beside ours with `--u2netp FILE` (`benchmarks/baselines.py`).
 """
 
 import argparse
@@ -43,14 +43,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from benchmarks import off_the_shelf
+from benchmarks import baselines
 from benchmarks.accuracy import figures
+from benchmarks.baselines import U2NetP
 from benchmarks.findings import Findings, OtherRow, ProductRate, Row, Score, tables
+from benchmarks.interleaved import in_turns
 from benchmarks.networks import Source, open_source
-from benchmarks.off_the_shelf import U2NetP
 from benchmarks.released_inference import OwnProcess
 from benchmarks.roofline import SIDES, products
-from benchmarks.turns import in_turns
 from benchmarks.variants import (
     MEMORY_KEPT,
     PRECISIONS,
@@ -62,12 +62,11 @@ from benchmarks.variants import (
     released_variants,
     unfolded_variant,
 )
-from compute_results.atomic import write_whole
-from datasets.catalog import Pair, find_pairs
-from datasets.images import images_at, read_pixels
-from datasets.sample import make_sample_set
-from inference.devices import find_device, thread_count, use_threads
-from inference.memory import keep_freed_memory
+from datasets.catalog import Pair, find_pairs, images_at
+from datasets.io import read_pixels
+from tools.make_sample import make_sample_set
+from utils.devices import find_device, keep_freed_memory, thread_count, use_threads
+from utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {"resnet50": None, "light": ROOT / "weights" / "light_orssd.safetensors"}
@@ -96,7 +95,7 @@ def measure(
     apart, skipped = differences(batch, variants, sources)
     running = [variant for variant in variants if variant.names in apart]
     calls = {variant.names: variant.ready(sources[variant.network].first(batch)) for variant in running}
-    others = {other.names: partial(other, off_the_shelf.read(image)[None])} if other and batch == 1 else {}
+    others = {other.names: partial(other, baselines.read(image)[None])} if other and batch == 1 else {}
     multiply = products(device)
     for call in (*others.values(), *multiply.values()):  # the variants are warm from their differences
         call()
@@ -154,7 +153,7 @@ def score(
             found.append(Score(*variant.names, len(pairs), **scores))
     if other is not None:
         note(f"{other.names[0]}: maps of {len(pairs)} images")
-        found.append(Score(*other.names, len(pairs), **figures(other, off_the_shelf.read, pairs)))
+        found.append(Score(*other.names, len(pairs), **figures(other, baselines.read, pairs)))
     return found
 
 
@@ -185,7 +184,7 @@ def arguments() -> argparse.Namespace:
     add("--int8", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
         help="a network's int8 file, .onnx or .xml, instead of calibrating one here")  # fmt: skip
     add("--u2netp", type=Path, metavar="FILE",
-        help="measure U²-Net-p too; benchmarks/off_the_shelf.py says where it is from")  # fmt: skip
+        help="measure U²-Net-p too; benchmarks/baselines.py says where it is from")  # fmt: skip
     add("--dataset", help="score trained networks on this set's test split: a name as in train.py")
     add("--root", type=Path, help="the data set's folder")
     add("--scored", type=_count, metavar="N", help="score the first N pairs only")
@@ -259,7 +258,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
         found = {"machine": machine, "options": asked} | asdict(findings)
-        write_whole(options.json, json.dumps(found, indent=1, default=str) + "\n")
+        atomic_write(options.json, json.dumps(found, indent=1, default=str) + "\n")
 
 
 def open_sources(options: argparse.Namespace, images: Sequence[Path], folder: Path) -> dict[str, Source]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.released_inference import Unfolded, load_network
-from datasets.images import read_pixels
+from datasets.io import read_pixels
 from models.config import DetectorConfig, SRALConfig
 from models.detector import Detector
 from models.sral import SRAL, build_sral

@@ -68,7 +68,7 @@ class Unfolded:
         return partial(self.maps, *self.views(pixels))
 
     def views(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The normalised RGB and the YCbCr in [0, 1] of B×H×W×3 uint8 RGB; each B×3×H×W float32, on the host."""
+        """The normalized RGB and the YCbCr in [0, 1] of B×H×W×3 uint8 RGB; each B×3×H×W float32, on the host."""
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.config.mean, self.config.std))
         ycbcr = np.stack([np.asarray(Image.fromarray(image).convert("YCbCr")) for image in pixels])
         return (_planes(pixels) - mean) / std, _planes(ycbcr)

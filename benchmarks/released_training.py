@@ -20,8 +20,8 @@ from datasets.catalog import Pair
 from models.asrd import ASRD
 from models.config import MEAN, STD, SRALConfig, TFGMConfig
 from models.losses import LossWeights, joint_loss, loss_terms
+from models.resize import bicubic_double
 from models.sral import build_sral
-from models.upsampling import bicubic_double
 
 LEARNING_RATE, POWER, MOMENTUM, WEIGHT_DECAY = 2e-3, 0.9, 0.9, 5e-4
 
@@ -49,7 +49,7 @@ class ReleasedSamples(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The views of one pair, float32: `rgb` 3×H×W normalised; `ycbcr` 3×H×W, `sr_target` 3×2H×2W and `mask` 1×2H×2W
+        """The views of one pair, float32: `rgb` 3×H×W normalized; `ycbcr` 3×H×W, `sr_target` 3×2H×2W and `mask` 1×2H×2W
         in [0, 1]. Raises what Pillow raises where a file cannot be read.
         """
         pair = self.pairs[index]
@@ -104,7 +104,7 @@ class DecodedTwice(nn.Module):
 
 
 class ReleasedTrainer:
-    """The release's network, optimiser and step: fp32, contiguous, one GPU or the CPU.
+    """The release's network, optimizer and step: fp32, contiguous, one GPU or the CPU.
 
     Args:
         config: encoder and widths; what the release does in its own way is set here.
@@ -124,21 +124,21 @@ class ReleasedTrainer:
             {"params": [value for name, value in named if "bias" in name], "weight_decay": 0.0},
             {"params": [value for name, value in named if "bias" not in name]},
         ]
-        self.optimiser = SGD(groups, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        self.optimizer = SGD(groups, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
     def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch's float views on the device."""
         return {name: view.to(self.device) for name, view in batch.items()}
 
     def step(self, views: dict[str, Tensor]) -> dict[str, float]:
-        """One optimisation step on `ReleasedSamples`' views, batched and on the device: each loss term by its name."""
-        for group in self.optimiser.param_groups:
+        """One optimization step on `ReleasedSamples`' views, batched and on the device: each loss term by its name."""
+        for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * max(1 - self.done / self.steps, 0) ** POWER
         outputs = self.network(views["rgb"], views["ycbcr"])
         terms = loss_terms(outputs, views, self.network.tfgm)
         total = joint_loss(terms, self.weights)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         total.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         self.done += 1
         return {name: term.item() for name, term in (terms | {"total": total}).items()}

@@ -35,13 +35,13 @@ import torch
 from benchmarks.breakdown import break_down
 from benchmarks.training_findings import CacheCost, Findings, PartTime, rows_of, tables
 from benchmarks.training_sides import RELEASE, OurSide, ReleasedSide, load, train
-from compute_results.atomic import write_whole
 from datasets.cache import open_cache
 from datasets.catalog import Pair, find_pairs
-from datasets.sample import make_sample_set
-from training.order import Order
-from training.parallel import find_precision
-from training.settings import Settings, parse
+from tools.make_sample import make_sample_set
+from training.config import TrainingConfig, parse
+from training.distributed import find_precision
+from training.sampler import ResumableBatchSampler
+from utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,7 +82,7 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     torch.manual_seed(SEED)
     random.seed(SEED)
     released, ours = (settings_of(config, options) for config in RECIPES.get(network, (network, network)))
-    epoch = list(Order(len(pairs), options.batch, SEED))
+    epoch = list(ResumableBatchSampler(len(pairs), options.batch, SEED))
     block = list(islice(cycle(epoch), WARM_UP + options.steps))
     detail = ours.data.augmentation.detail
     start = time.perf_counter()
@@ -110,7 +110,7 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     return Findings(rows, [cache], [PartTime(network, *label, took) for label, took in spent.items()])
 
 
-def settings_of(config: str, options: argparse.Namespace) -> Settings:
+def settings_of(config: str, options: argparse.Namespace) -> TrainingConfig:
     """A configuration file's settings with what the command line says.
 
     Raises:
@@ -196,7 +196,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
         found = {"machine": machine, "options": asked | {"images": len(pairs)}} | asdict(findings)
-        write_whole(options.json, json.dumps(found, indent=1) + "\n")
+        atomic_write(options.json, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

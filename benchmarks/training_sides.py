@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.released_training import ReleasedSamples, ReleasedTrainer
+from datasets.cache import Records
 from datasets.catalog import Pair
-from datasets.records import Records
-from datasets.views import SalientObjectBatches, Views, as_it_is
+from datasets.loader import SalientObjectBatches, Views, as_it_is
 from models.losses import joint_loss, loss_terms
 from models.sral import build_sral
-from training.average import build_average
-from training.parallel import build_accelerator
-from training.schedule import build_optimiser, build_schedule
-from training.settings import Settings
-from training.step import Ledger, Step
+from training.config import TrainingConfig
+from training.distributed import build_accelerator
+from training.ema import build_average
+from training.optim import build_optimizer, build_schedule
+from training.step import LossAccumulator, Step
 
 RELEASE = "release"
 SETTLE_EVERY = 10
@@ -37,7 +37,7 @@ class ReleasedSide:
 
     name = RELEASE
 
-    def __init__(self, settings: Settings, pairs: list[Pair], device: torch.device):
+    def __init__(self, settings: TrainingConfig, pairs: list[Pair], device: torch.device):
         self.samples = ReleasedSamples(pairs, settings.detector.input_size)
         steps = settings.epochs * (len(pairs) // settings.batch_size)
         self.trainer = ReleasedTrainer(settings.network(), max(steps, 1), device)
@@ -61,14 +61,14 @@ class OurSide:
         records: what it is trained on.
     """
 
-    def __init__(self, name: str, settings: Settings, records: Records):
+    def __init__(self, name: str, settings: TrainingConfig, records: Records):
         AcceleratorState._reset_state()  # the sides differ in what accelerate keeps once for a process
         self.name, self.settings = name, settings
         self.accelerator = build_accelerator(settings.device, settings.precision, settings.compile, True, 0)
         self.samples = SalientObjectBatches(records, augment=settings.data.augmentation, seed=settings.seed)
         mean, std = settings.detector.mean, settings.detector.std
         self.to_views = Views(settings.detector.input_size, mean, std, self.accelerator.device)
-        self.ledger = Ledger()
+        self.losses_seen = LossAccumulator()
         self.loaders: dict[str, DataLoader] = {}
         self.blocks = 0
         self.network, self.step_of = self._build(len(records) // settings.batch_size)
@@ -77,16 +77,16 @@ class OurSide:
         settings, device = self.settings, self.accelerator.device
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         network = build_sral(settings.network()).to(device, memory_format=layout).train()
-        average = build_average(network, settings.optimiser.ema)
-        optimiser = build_optimiser(network, network.detector.encoder, settings.optimiser)
-        schedule = build_schedule(optimiser, settings.optimiser, settings.epochs, steps_per_epoch)
-        prepared, optimiser = self.accelerator.prepare(network, optimiser)
+        average = build_average(network, settings.optimizer.ema)
+        optimizer = build_optimizer(network, network.detector.encoder, settings.optimizer)
+        schedule = build_schedule(optimizer, settings.optimizer, settings.epochs, steps_per_epoch)
+        prepared, optimizer = self.accelerator.prepare(network, optimizer)
 
         def losses(views: dict[str, Tensor]) -> dict[str, Tensor]:
             return loss_terms(prepared(views["rgb"], views["ycbcr"]), views, network.tfgm, settings.loss.boundary)
 
-        clip = settings.optimiser.clip
-        return network, Step(self.accelerator, network, losses, joint_loss, optimiser, schedule, average, clip)
+        clip = settings.optimizer.clip
+        return network, Step(self.accelerator, network, losses, joint_loss, optimizer, schedule, average, clip)
 
     def loaded(self, batches: Batches) -> DataLoader:
         """The loader of these batches; its workers stay."""
@@ -106,9 +106,9 @@ class OurSide:
 
     def step(self, views: dict[str, Tensor]) -> None:
         """One step."""
-        self.ledger.note(self.step_of(views, self.settings.loss.of_epoch(1)))
-        if len(self.ledger) == SETTLE_EVERY:
-            self.ledger.settle(self.accelerator, 0)
+        self.losses_seen.note(self.step_of(views, self.settings.loss.of_epoch(1)))
+        if len(self.losses_seen) == SETTLE_EVERY:
+            self.losses_seen.settle(self.accelerator, 0)
 
 
 Side = ReleasedSide | OurSide

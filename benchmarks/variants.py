@@ -17,7 +17,7 @@ from benchmarks.networks import Source
 from benchmarks.released_inference import OwnProcess, Unfolded, evaluation_network
 from benchmarks.roofline import multiply_adds
 from inference.backends import open_backend
-from inference.exported import FORMATS
+from inference.export.header import FORMATS
 from inference.fold import fold
 
 PRECISIONS = {

@@ -23,14 +23,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from compute_results import plan as plans
+from compute_results import table_config as plans
 from compute_results import tables
-from compute_results.atomic import write_whole
-from compute_results.pairs import Matching, describe, match_maps
-from compute_results.plan import MaskSource, Plan
+from compute_results.matching import Matching, describe, match_maps
 from compute_results.result import FIGURES
 from compute_results.scoring import load_protocol, score
+from compute_results.table_config import MaskSource, Plan
 from compute_results.tables import Scores
+from utils.files import atomic_write
 
 
 def main() -> None:
@@ -92,14 +92,14 @@ def write_all(scores: Scores, out: Path) -> None:
     """Write tables, curves and per-image scores into the folder `out`, each file whole or not at all."""
     from compute_results import curves  # matplotlib takes a second to import: not before the input is known to be good
 
-    write_whole(out / "scores.json", tables.as_json(scores))
-    write_whole(out / "scores.csv", tables.as_csv(scores))
-    write_whole(out / "scores.md", tables.as_markdown(scores))
-    write_whole(out / "scores.tex", tables.as_latex(scores))
-    write_whole(out / "per_image.csv", tables.per_image_csv(scores))
-    write_whole(out / "curves.csv", curves.curves_csv(scores))
+    atomic_write(out / "scores.json", tables.as_json(scores))
+    atomic_write(out / "scores.csv", tables.as_csv(scores))
+    atomic_write(out / "scores.md", tables.as_markdown(scores))
+    atomic_write(out / "scores.tex", tables.as_latex(scores))
+    atomic_write(out / "per_image.csv", tables.per_image_csv(scores))
+    atomic_write(out / "curves.csv", curves.curves_csv(scores))
     for name, content in curves.draw_curves(scores):
-        write_whole(out / name, content)
+        atomic_write(out / name, content)
 
 
 def _find(source: MaskSource) -> dict[str, Path]:

@@ -20,13 +20,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 
-from compute_results.atomic import write_whole
-from compute_results.authors import score_image
-from compute_results.grey import read_map, read_mask
-from compute_results.pairs import MapMask, match_maps
-from compute_results.plan import maps_by_method
+from compute_results.matching import MapMask, match_maps
+from compute_results.protocols.authors import score_image
+from compute_results.table_config import maps_by_method
 from datasets.catalog import Pair, find_pairs, pair_folders
-from datasets.decode import open_image
+from datasets.io import open_image, read_map, read_mask
+from utils.files import atomic_write
 
 CELL = 224
 """Side of one cell in pixels; images are squeezed to it as the network sees them."""
@@ -61,7 +60,7 @@ def draw_gallery(rows: list[tuple[str, Path, Path, dict[str, Path]]], labels: di
     for line, (stem, image_path, mask_path, maps) in zip(axes, rows, strict=True):
         image, mask = open_image(image_path), read_mask(mask_path)
         saliency = [read_map(maps[method]) for method in methods]
-        cells = [np.asarray(_cell(image)), *(np.asarray(_cell(Image.fromarray(grey))) for grey in (mask, *saliency))]
+        cells = [np.asarray(_cell(image)), *(np.asarray(_cell(Image.fromarray(gray))) for gray in (mask, *saliency))]
         for cell, pixels in zip(line, [*cells, overlay(image, saliency[-1], mask)], strict=True):
             cell.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             cell.set(xticks=[], yticks=[])
@@ -160,7 +159,7 @@ def main() -> None:
         if options.rows < 1:
             raise ValueError(f"--rows {options.rows}: at least 1")
         rows, labels = _find_rows(options)
-        write_whole(options.output, draw_gallery(rows, labels))
+        atomic_write(options.output, draw_gallery(rows, labels))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.output}: {len(rows)} images")

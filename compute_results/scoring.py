@@ -3,7 +3,7 @@
 In Python, from the repository's root:
 
     from pathlib import Path
-    from compute_results.pairs import find_masks, match_maps
+    from compute_results.matching import find_masks, match_maps
     from compute_results.scoring import score
 
     matching = match_maps(find_masks(Path("ORSSD/test-labels")), Path("maps/HFANet_R_ORSSD"))
@@ -22,9 +22,9 @@ from types import ModuleType
 
 from tqdm import tqdm
 
-from compute_results.grey import read_map, read_mask
-from compute_results.pairs import MapMask
+from compute_results.matching import MapMask
 from compute_results.result import FIGURES, ImageScores, Result
+from datasets.io import read_map, read_mask
 
 
 def score(pairs: Sequence[MapMask], protocol: str, workers: int | None = None, label: str = "") -> Result:
@@ -51,7 +51,7 @@ def score(pairs: Sequence[MapMask], protocol: str, workers: int | None = None, l
         raise ValueError(f"{workers} workers: give at least 1")
     scored = _run(pairs, protocol, min(workers, len(pairs)))
     scored = tqdm(scored, desc=label, total=len(pairs), unit="map", leave=False, disable=None)
-    return module.summarise({pair.stem: image for pair, image in zip(pairs, scored, strict=True)})
+    return module.summarize({pair.stem: image for pair, image in zip(pairs, scored, strict=True)})
 
 
 def load_protocol(protocol: str) -> ModuleType:
@@ -62,7 +62,7 @@ def load_protocol(protocol: str) -> ModuleType:
     """
     if protocol not in FIGURES:
         raise ValueError(f"no protocol {protocol!r}: choose {' or '.join(FIGURES)}")
-    return importlib.import_module(f"compute_results.{protocol}")
+    return importlib.import_module(f"compute_results.protocols.{protocol}")
 
 
 def _run(pairs: Sequence[MapMask], protocol: str, workers: int) -> Iterable[ImageScores]:

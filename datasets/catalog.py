@@ -10,6 +10,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -87,12 +88,12 @@ def find_pairs(dataset: str, root: Path | str, split: Split) -> list[Pair]:
     """The pairs of one split, sorted by stem.
 
     `root` is the set's own folder, or one that holds it under the set's name. Whichever of `LAYOUTS` is there is
-    recognised by itself, under any set's name. A count other than the published one is a warning.
+    recognized by itself, under any set's name. A count other than the published one is a warning.
 
     Raises ValueError where no layout is found (or two are), and where an image has no mask or a mask no image.
     """
     name, root = dataset_name(dataset), Path(root)
-    folder, layout = _recognise(name, root, split)
+    folder, layout = _recognize(name, root, split)
     where = f"{name} {split} ({folder})"
     if not (folder / layout.masks).is_dir():
         raise ValueError(f"{where}: {layout.images}/ is there but its masks' folder {layout.masks}/ is not")
@@ -112,7 +113,7 @@ def find_pairs(dataset: str, root: Path | str, split: Split) -> list[Pair]:
 def find_images(dataset: str, root: Path | str, split: Split) -> list[tuple[str, Path]]:
     """(stem, image) of one split, sorted by stem: as `find_pairs`, for a split that need not have masks."""
     name, root = dataset_name(dataset), Path(root)
-    folder, layout = _recognise(name, root, split)
+    folder, layout = _recognize(name, root, split)
     where = f"{name} {split} ({folder})"
     images = _files_by_stem(folder / layout.images, where)
     if layout.listing:
@@ -149,6 +150,36 @@ def image_files(folder: Path) -> Iterator[Path]:
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(parent, name)
+
+
+def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str, str]]:
+    """(stem, image) of every image that `path` means, as text: a million of them take 300 MB.
+
+    The stem is the image's name without its suffix, behind the sub-folders that it lies in (`class/name`).
+
+    - A folder: every image below it, sorted by stem; hidden files and folders are passed over, and so is `leave_out`.
+    - A file with an image's suffix: that image.
+    - Any other file: a UTF-8 list of images, one path a line, relative to the list's own folder; blank lines do not
+      count. Images below that folder keep their sub-folders in their stems, those elsewhere the sub-folders below the
+      deepest folder that all of these share. Listed files are not looked for here: whoever reads them will see.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: no images in it, the file is neither image nor list, or two images have the same stem.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(_below(path, leave_out))
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        found = [(_stem(path.name), str(path))]
+    elif path.is_file():
+        found = _listed(path)
+    else:
+        raise FileNotFoundError(f"{path} is not there: give an image, a folder of images or a list of them")
+    if not found:
+        raise ValueError(f"{path}: no images in it; known suffixes are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    _check_distinct(found)
+    return found
 
 
 def leave_out(pairs: Iterable[Pair], stems: Iterable[str]) -> list[Pair]:
@@ -189,7 +220,7 @@ def _plain(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _recognise(name: str, root: Path, split: str) -> tuple[Path, Layout]:
+def _recognize(name: str, root: Path, split: str) -> tuple[Path, Layout]:
     """The folder (root, or the one in it named as the set) and the one layout that is there."""
     if split not in ("train", "test"):
         raise ValueError(f"unknown split {split!r}: choose train or test")
@@ -271,3 +302,38 @@ def _identical_images(pairs: list[Pair]) -> list[list[Pair]]:
             digest = hashlib.sha256(pair.image.read_bytes()).hexdigest() if len(alike) > 1 else ""
             groups[size, digest].append(pair)
     return sorted(groups.values(), key=lambda group: group[0].stem)
+
+
+def _below(folder: Path, leave_out: Path | None) -> Iterator[tuple[str, str]]:
+    inside = None
+    if leave_out and leave_out.resolve().is_relative_to(folder.resolve()):
+        inside = folder / leave_out.resolve().relative_to(folder.resolve())
+    for image in image_files(folder):
+        if inside is None or not image.is_relative_to(inside):
+            yield _stem(image.relative_to(folder).as_posix()), str(image)
+
+
+def _listed(listing: Path) -> list[tuple[str, str]]:
+    """(stem, image) of each line."""
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f"{listing} is neither an image ({suffixes}) nor a UTF-8 list of images") from error
+    home = os.path.abspath(listing.parent)
+    images = [os.path.normpath(os.path.join(home, line.strip())) for line in lines if line.strip()]
+    strangers = {os.path.dirname(image) for image in images if not image.startswith(os.path.join(home, ""))}
+    shared = os.path.commonpath(strangers) if strangers else home
+    below = tuple(os.path.join(folder, "") for folder in (home, shared))
+    return [(_stem(image.removeprefix(below[not image.startswith(below[0])])), image) for image in images]
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def _check_distinct(images: list[tuple[str, str]]) -> None:
+    """Raise a ValueError where two images have the same stem."""
+    for (stem, image), (next_stem, next_image) in pairwise(sorted(images)):
+        if stem == next_stem:
+            raise ValueError(f"{image} and {next_image} would write the same map, {stem}: rename one or leave it out")

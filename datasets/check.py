@@ -1,6 +1,6 @@
 """Everything that is wrong with a data set, at once: `python -m datasets.check --dataset ORSSD --root data/ORSSD`.
 
-Errors are what training would refuse; remarks are what it only warns of, and what it cannot see. Nothing is changed.
+Errors are what training would refuse; warnings are what it only warns of, and what it cannot see. Nothing is changed.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from datasets.catalog import (
     image_files,
     pair_folders,
 )
-from datasets.faults import Fault, FaultKind, Remark, inspect_pair, remarks
+from datasets.pairs import ErrorKind, MaskWarning, PairError, inspect_pair, mask_warnings
 
 _SAYS = {
-    Remark.GREY: "masks that hold values between 0 and 255",
-    Remark.FULL: "masks that are all 255",
-    Remark.EMPTY: "masks without foreground",
+    MaskWarning.GRAY: "masks that hold values between 0 and 255",
+    MaskWarning.FULL: "masks that are all 255",
+    MaskWarning.EMPTY: "masks without foreground",
 }
 
 
@@ -66,7 +66,7 @@ class Part:
     findings: list[Finding]
 
     def count(self, is_error: bool) -> int:
-        """How many errors there are, or remarks; a refusal that the findings do not explain is an error too."""
+        """How many errors there are, or mask_warnings; a refusal that the findings do not explain is an error too."""
         counted = _count(self.findings, is_error)
         return counted or int(is_error and self.refusal is not None)
 
@@ -90,7 +90,7 @@ class Report:
     shared: list[Finding] = field(default_factory=list)
 
     def count(self, is_error: bool) -> int:
-        """How many errors there are, or remarks: the names, and the findings that have none."""
+        """How many errors there are, or mask_warnings: the names, and the findings that have none."""
         return sum(part.count(is_error) for part in self.parts.values()) + _count(self.shared, is_error)
 
 
@@ -109,8 +109,8 @@ class _Place:
 class _Inspected:
     pair: Pair
     size: tuple[int, int] | None
-    remark: Remark
-    faults: list[Fault]
+    remark: MaskWarning
+    faults: list[PairError]
 
 
 def check_dataset(dataset: str, root: Path | str, workers: int | None = None) -> Report:
@@ -144,7 +144,7 @@ def check_folders(images: Path | str, masks: Path | str, workers: int | None = N
 def as_text(report: Report, shown: int = 20) -> str:
     """The report in Markdown; of each finding, `shown` names at most."""
     errors, told = report.count(is_error=True), report.count(is_error=False)
-    lines = [f"# {report.of}", "", f"errors: {errors}, remarks: {told} ({report.seconds:.1f} s)"]
+    lines = [f"# {report.of}", "", f"errors: {errors}, mask_warnings: {told} ({report.seconds:.1f} s)"]
     for name, part in report.parts.items():
         published = "" if part.published is None else f", {part.published} published"
         lines += ["", f"## {name}: {part.pairs} pairs{published}", ""]
@@ -162,7 +162,7 @@ def as_text(report: Report, shown: int = 20) -> str:
 
 def as_json(report: Report) -> str:
     """The report as JSON, with every name."""
-    counts = {"errors": report.count(is_error=True), "remarks": report.count(is_error=False)}
+    counts = {"errors": report.count(is_error=True), "mask_warnings": report.count(is_error=False)}
     return json.dumps(counts | asdict(report), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -276,14 +276,14 @@ def _named(what: str, names: Iterable[str], is_error: bool = True) -> list[Findi
 
 def _inspect(pair: Pair) -> _Inspected:
     image, mask, faults = inspect_pair(pair)
-    no_mask = mask is None or any(fault.kind is FaultKind.NO_MASK for fault in faults)
-    return _Inspected(pair, image and image.size, Remark(0) if no_mask else remarks(mask), faults)
+    no_mask = mask is None or any(fault.kind is ErrorKind.NO_MASK for fault in faults)
+    return _Inspected(pair, image and image.size, MaskWarning(0) if no_mask else mask_warnings(mask), faults)
 
 
 def _part(place: _Place, findings: list[Finding], inspected: list[_Inspected]) -> Part:
     sizes = [one.size for one in inspected if one.size]
     widths, heights = ((min(of), max(of)) for of in zip(*sizes, strict=True)) if sizes else (None, None)
-    for kind in FaultKind:
+    for kind in ErrorKind:
         texts = [fault.text for one in inspected for fault in one.faults if fault.kind is kind]
         findings += _named(kind, texts)
     if place.published not in (None, len(inspected)):

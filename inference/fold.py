@@ -8,7 +8,7 @@ What `fold` changes, all of it exact but for rounding:
 - a 3×3 convolution to a single channel is a 1×1 convolution to its nine taps, which are then shifted and added:
   convolutions to one channel leave most of a vector unit idle;
 - the standard deviation of the input goes into the encoder's first convolutions; its mean is subtracted, as their zero
-  padding stands for the mean colour.
+  padding stands for the mean color.
 """
 
 import copy
@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.norms import fold_norms, scale_input
+from inference.batchnorm import fold_norms, scale_input
 from models.detector import OUTPUT_SCALE, Detector, check_size
 from models.encoders import merge_branches
 from models.hosts import Host
 from models.ppm import PPM
+from models.resize import enlarged
 from models.tsdd import AggregationBlock
-from models.upsampling import enlarged
 
 
 def fold(detector: Detector | Host) -> "InferenceForm":
@@ -72,7 +72,7 @@ class InferenceForm(nn.Module):
                 self.head.set_submodule(name, ShiftedTaps(module))
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "InferenceForm":
-        """As nn.Module's, but the image's statistics stay float32 where the weights do not: grey levels ask for it."""
+        """As nn.Module's, but the image's statistics stay float32 where the weights do not: gray levels ask for it."""
         kept = {"mean": self.mean, "spread": self.spread}
         super()._apply(fn, recurse)
         for name, value in kept.items():
@@ -92,26 +92,26 @@ class InferenceForm(nn.Module):
             ValueError: H or W is no multiple of 32.
         """
         # The mean before the permutation: so OpenVINO need not move the image in memory.
-        centred = (pixels.float() - self.mean.flatten()).permute(0, 3, 1, 2)
-        return self._logits(centred)[:, 0].float().sigmoid()
+        centerd = (pixels.float() - self.mean.flatten()).permute(0, 3, 1, 2)
+        return self._logits(centerd)[:, 0].float().sigmoid()
 
     def logits(self, rgb: Tensor) -> Tensor:
         """What `Detector.forward` calls `logits`, from the same input: to compare the two.
 
         Args:
-            rgb: B×3×H×W, [0, 1] RGB normalised with the configuration's mean and std.
+            rgb: B×3×H×W, [0, 1] RGB normalized with the configuration's mean and std.
 
         Returns:
             B×1×2H×2W.
         """
         return self._logits(rgb * self.spread)
 
-    def _logits(self, centred: Tensor) -> Tensor:
-        """B×3×H×W, grey levels from the mean, to logits B×1×2H×2W."""
-        height, width = centred.shape[-2:]
+    def _logits(self, centerd: Tensor) -> Tensor:
+        """B×3×H×W, gray levels from the mean, to logits B×1×2H×2W."""
+        height, width = centerd.shape[-2:]
         if not torch.compiler.is_exporting():
             check_size(height, width)
-        rgb = centred if self.scaled_inside else centred / self.spread
+        rgb = centerd if self.scaled_inside else centerd / self.spread
         return _upsampled(self._own_logits(rgb), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
 
     def _own_logits(self, rgb: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ THRESHOLD = 0.25
 """Where a map's maximum is not above this, the release takes it for a scene without objects."""
 
 
-def grey_map(saliency: np.ndarray, size: tuple[int, int] | None = None, raw: bool = False) -> Image.Image:
-    """The map that is written for an image: 8-bit grey.
+def gray_map(saliency: np.ndarray, size: tuple[int, int] | None = None, raw: bool = False) -> Image.Image:
+    """The map that is written for an image: 8-bit gray.
 
     Args:
         saliency: H×W float32, [0, 1].
         size: (height, width) to resize the saliency to, bilinearly (antialiased where it shrinks), before it becomes
-            grey; None keeps H×W.
+            gray; None keeps H×W.
         raw: saliency × 255 as it is, instead of the release's threshold and stretch.
 
     Raises:
@@ -47,11 +47,11 @@ def stretched(saliency: np.ndarray) -> np.ndarray:
 
 
 def truncated(values: np.ndarray) -> np.ndarray:
-    """[0, 1] to grey levels as the release has them: × 255, cut off, not rounded. uint8."""
+    """[0, 1] to gray levels as the release has them: × 255, cut off, not rounded. uint8."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def write_map(path: Path, grey: Image.Image) -> None:
+def write_map(path: Path, gray: Image.Image) -> None:
     """Write a map as PNG, whole or not at all; its folder is made, and a file that is there replaced.
 
     Raises:
@@ -60,7 +60,7 @@ def write_map(path: Path, grey: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        grey.save(temporary, "PNG", compress_type=zlib.Z_RLE)  # half the time of the default, and no larger
+        gray.save(temporary, "PNG", compress_type=zlib.Z_RLE)  # half the time of the default, and no larger
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

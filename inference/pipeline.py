@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.stages import Stages
+from inference.timing import Stages
 
 Size = tuple[int, int]
 MOST_WORKERS = 16

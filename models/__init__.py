@@ -1,3 +1,3 @@
 """Tensors to maps and losses: the detector, what is attached for training only, and their weights files."""
 
-import models.torchvision_operators  # noqa: F401  (before anything imports timm, which imports torchvision)
+import utils.torchvision_operators  # noqa: F401  (before anything imports timm, which imports torchvision)

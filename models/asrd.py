@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ASRDConfig
-from models.upsampling import bicubic_double, bilinear
+from models.resize import bicubic_double, bilinear
 
 
 def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
@@ -16,7 +16,7 @@ def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int) -> list[nn
 
 
 class ResidualBlock(nn.Module):
-    """A residual block in EDSR's manner: no normalisation, a 1×1 convolution on the input, no ReLU after the sum."""
+    """A residual block in EDSR's manner: no normalization, a 1×1 convolution on the input, no ReLU after the sum."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -80,7 +80,7 @@ class ASRD(nn.Module):
         return {"sr_residual": residual, "sr_image": image, "sr_features": self.features(x)}
 
     def trained_image(self, residual: Tensor, ycbcr: Tensor) -> Tensor:
-        """What is trained towards the SR target, and so what the SR branch makes of an image: B×3×2H×2W.
+        """What is trained toward the SR target, and so what the SR branch makes of an image: B×3×2H×2W.
 
         Args:
             residual: `sr_residual`, B×3×2H×2W.

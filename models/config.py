@@ -52,7 +52,7 @@ class HostConfig:
 
 @dataclass
 class TokensConfig:
-    """A plain transformer whose tokens join the encoder's F3, F4 and F5; see `models.tokens`.
+    """A plain transformer whose tokens join the encoder's F3, F4 and F5; see `models.vit`.
 
     Args:
         network: a plain vision transformer of timm.
@@ -84,8 +84,8 @@ class DetectorConfig:
         encoder_size: height and width at which the encoder sees an image of input_size, multiples of 32: the network
             enlarges its input itself, so that small objects cover more of the encoder's positions, and costs as much
             more. Other inputs are enlarged in proportion. null: as they are. A host has none.
-        mean: mean that the RGB input was normalised with, in [0, 1].
-        std: standard deviation that the RGB input was normalised with, in [0, 1].
+        mean: mean that the RGB input was normalized with, in [0, 1].
+        std: standard deviation that the RGB input was normalized with, in [0, 1].
         tokens: a plain transformer whose tokens join the encoder's deep features; null: none does. A host has none.
         host: another network in the place of PPM and TSDD, such as a U-Net; null is ours.
     """
@@ -121,7 +121,7 @@ class ASRDConfig:
         up_channels: channels after each of the three doublings; the last feeds the SR image and the SR features.
         shallow_kernel: kernel of the convolution of F2: 1 as released, 3 as the paper's figure draws it.
         fuse_kernel: kernel of the last of the three convolutions: 1 as released, 3 as the paper's figure draws it.
-        residual: what is trained towards the SR target: 'added' to the bicubic image, as the paper draws it, or
+        residual: what is trained toward the SR target: 'added' to the bicubic image, as the paper draws it, or
             'bare', as the release trains it.
         colours: what is super-resolved: 'ycbcr', or 'luma' alone; the SR image then has the bicubic image's chroma.
         dropout: after the first two of those convolutions, while it trains; as released.

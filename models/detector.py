@@ -6,10 +6,9 @@ from models.config import SIDE_LIMIT, DetectorConfig
 from models.encoders import Encoder
 from models.hosts import Host, build_host
 from models.ppm import PPM
-from models.sizes import OUTPUT_SCALE, STRIDE, check_size
-from models.tokens import JOINED, Tokens
+from models.resize import OUTPUT_SCALE, STRIDE, bilinear, check_size, enlarged
 from models.tsdd import TSDD
-from models.upsampling import bilinear, enlarged
+from models.vit import JOINED, Tokens
 
 __all__ = ["OUTPUT_SCALE", "STRIDE", "Detector", "build_detector", "check_size"]
 
@@ -40,7 +39,7 @@ class Detector(nn.Module):
         """Find the salient objects.
 
         Args:
-            rgb: B×3×H×W, [0, 1] RGB normalised with the configuration's mean and std; H and W multiples of 32.
+            rgb: B×3×H×W, [0, 1] RGB normalized with the configuration's mean and std; H and W multiples of 32.
 
         Returns:
             `logits` B×1×2H×2W, whose sigmoid is the saliency map; `features` F1…F5; `context` F6, B×width×H/32×W/32;
@@ -58,15 +57,15 @@ class Detector(nn.Module):
         logits = bilinear(logits, (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
         return {"logits": logits, "features": features, "context": context, "decoded": decoded}
 
-    def tapped(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
+    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """As `models.sral.Attachable` has it: F2, F6 and the blocks on F2…F5."""
         found = self(rgb)
         shallow = bilinear(found["features"][1], tuple(side // 4 for side in rgb.shape[-2:]))
-        tapped = {"shallow": shallow, "context": found["context"], "coarse": found["decoded"][1:]}
-        return {"logits": found["logits"]} | tapped
+        forward_features = {"shallow": shallow, "context": found["context"], "coarse": found["decoded"][1:]}
+        return {"logits": found["logits"]} | forward_features
 
     def channels(self) -> dict[str, int | list[int]]:
-        """Of what `tapped` gives, by the same names."""
+        """Of what `forward_features` gives, by the same names."""
         width = self.config.width
         return {"shallow": self.encoder.channels[1], "context": width, "coarse": [width] * 4}
 

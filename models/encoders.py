@@ -14,7 +14,9 @@ from timm.models import FeatureListNet
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from models.saved_state import check_safetensors_header, on_one_line, read_saved_state
+from models.saved_state import read_saved_state
+from utils.safetensors_header import check_safetensors_header
+from utils.text import one_line
 
 STEM_CHANNELS = 64
 
@@ -37,7 +39,7 @@ class Encoder(nn.Module):
             blocks before it less often, linearly (Huang et al., Deep networks with stochastic depth, ECCV 2016).
 
     Attributes:
-        tokens: what joins the deep features, or None; see `models.tokens`.
+        tokens: what joins the deep features, or None; see `models.vit`.
 
     Raises:
         ValueError: no such network, no features at strides 4–32, weights that do not fit, a drop_path out of
@@ -210,7 +212,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         check_safetensors_header(path)
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(on_one_line(error)) from error
+        raise ValueError(one_line(error)) from error
 
 
 def _match_names(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -257,7 +259,7 @@ def _match_order(wanted: dict[str, Tensor], state: dict[str, Tensor], what: str)
     for (name, ours), (key, theirs) in zip(wanted.items(), state.items(), strict=False):
         if name.rpartition(".")[2] != key.rpartition(".")[2] or ours.shape != theirs.shape:
             raise ValueError(
-                f"{what}: neither its names nor their order fit: {on_one_line(key, 100)} {tuple(theirs.shape)} stands "
+                f"{what}: neither its names nor their order fit: {one_line(key, 100)} {tuple(theirs.shape)} stands "
                 f"where {name} {tuple(ours.shape)} is expected; another network's file?"
             )
         matched[name] = theirs

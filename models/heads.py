@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.upsampling import bilinear
+from models.resize import bilinear
 
 
 def build_head(kind: str, in_channels: int, channels: tuple[int, int]) -> nn.Module:
@@ -24,11 +24,11 @@ def build_head(kind: str, in_channels: int, channels: tuple[int, int]) -> nn.Mod
     return HEADS[kind](in_channels, channels)
 
 
-def expect(network: nn.Module, share: float) -> None:
+def set_foreground_prior(network: nn.Module, share: float) -> None:
     """Let every saliency head in a network begin with maps of about `share`: its last bias is that share's logit.
 
     Objects are a few per cent of the pixels. A head that begins at one half first learns to say no everywhere, by which
-    all its last weights may become negative: its map then cannot rise above its bias, which an adaptive optimiser moves
+    all its last weights may become negative: its map then cannot rise above its bias, which an adaptive optimizer moves
     by no more than the learning rate a step. The remedy is that of Lin et al. (Focal loss, ICCV 2017, section 4.1).
 
     Args:
@@ -40,7 +40,9 @@ def expect(network: nn.Module, share: float) -> None:
     """
     heads = [module for module in network.modules() if isinstance(module, tuple(HEADS.values()))]
     if not heads:
-        raise ValueError("expected: a host's own head begins as the host has it; leave expected out (null)")
+        raise ValueError(
+            "foreground_prior: a host's own head begins as the host has it; leave foreground_prior out (null)"
+        )
     for head in heads:
         nn.init.constant_(head.predict.bias, math.log(share / (1 - share)))
 

@@ -97,5 +97,5 @@ def loss_terms(
 
 
 def joint_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """The weighted sum of the terms: the scalar that is minimised."""
+    """The weighted sum of the terms: the scalar that is minimized."""
     return sum(weights[name] * term for name, term in terms.items())

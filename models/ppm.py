@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.upsampling import bilinear
+from models.resize import bilinear
 
 
 def _conv_norm_prelu(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from models.config import check_config
 from models.detector import Detector, build_detector
-from models.tokens import for_grid
+from models.vit import for_grid
 from models.weights import fill
 
 

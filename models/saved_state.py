@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
+
+from utils.text import one_line
 
 HEADER_LIMIT = 8 << 20
 """Bytes that the header of a .safetensors file may have: 70,000 tensors'. Parsed, it takes several times its size."""
@@ -27,21 +28,6 @@ BROKEN = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, str
 """What comes of a file that makes no sense."""
 STREAM_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """The pickled number that a file starts with in the format that torch.save wrote before 1.6."""
-
-
-def check_safetensors_header(path: Path) -> None:
-    """Raise a SafetensorError where a file's header would reach beyond its end, or is over HEADER_LIMIT."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > min(HEADER_LIMIT, path.stat().st_size - 8):
-        raise SafetensorError(f"its header would have {length:,} bytes")
-
-
-def on_one_line(text: object, limit: int = 300) -> str:
-    """What a file says, or an error about it, fit to be printed: one line, nothing but printable characters, cut."""
-    line = " ".join(str(text)[: 2 * limit].split())
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def read_saved_state(path: Path) -> Any:
@@ -69,7 +55,7 @@ def read_saved_state(path: Path) -> Any:
                 return saved
             return {k: v.mapped(data, start_of(v.storage)) if isinstance(v, _Saved) else v for k, v in saved.items()}
         except BROKEN as error:
-            raise ValueError(on_one_line(error)) from error
+            raise ValueError(one_line(error)) from error
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from models.asrd import ASRD
 from models.config import DetectorConfig, SRALConfig
 from models.detector import build_detector
 from models.heads import build_head
+from models.resize import bilinear
 from models.tfgm import TFGM
-from models.upsampling import bilinear
 
 
 class Attachable(Protocol):
@@ -24,9 +24,9 @@ class Attachable(Protocol):
     encoder: nn.Module
 
     def __call__(self, rgb: Tensor) -> dict[str, Tensor]:
-        """B×3×H×W normalised RGB to, among others, `logits` B×1×2H×2W: inference."""
+        """B×3×H×W normalized RGB to, among others, `logits` B×1×2H×2W: inference."""
 
-    def tapped(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
+    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """The same `logits` with what the training branches read.
 
         Returns:
@@ -35,7 +35,7 @@ class Attachable(Protocol):
         """
 
     def channels(self) -> dict[str, int | list[int]]:
-        """Channels of what `tapped` gives, by the same names."""
+        """Channels of what `forward_features` gives, by the same names."""
 
 
 class SRAL(nn.Module):
@@ -71,7 +71,7 @@ class SRAL(nn.Module):
         """Everything that the joint loss reads, for an H×W input.
 
         Args:
-            rgb: B×3×H×W, normalised.
+            rgb: B×3×H×W, normalized.
             ycbcr: the same images, B×3×H×W, full-range YCbCr in [0, 1].
 
         Returns:
@@ -79,7 +79,7 @@ class SRAL(nn.Module):
             `guidance`, `fused`, each B×3×2H×2W.
         """
         read = self.coarse_heads or self.asrd is not None
-        found = self.detector.tapped(rgb) if read else self.detector(rgb)
+        found = self.detector.forward_features(rgb) if read else self.detector(rgb)
         outputs = {"logits1": found["logits"]}
         size = found["logits"].shape[-2:]
         if self.coarse_heads:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads import build_head
-from models.upsampling import bilinear
+from models.resize import bilinear
 
 
 class Refinement(nn.Module):

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from models.config import DetectorConfig, SRALConfig, check_config, detector_config, from_dict, without_sizes
 from models.detector import Detector, build_detector
 from models.hosts import Host
-from models.saved_state import check_safetensors_header, on_one_line
 from models.sral import SRAL, build_sral
-from models.tokens import for_grid
+from models.vit import for_grid
+from utils.safetensors_header import check_safetensors_header
+from utils.text import one_line
 
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The light network that comes with the repository: what makes maps where no weights are named."""
@@ -121,8 +122,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except SafetensorError as error:
         raise ValueError(
-            f"weights {path}: not a safetensors file ({on_one_line(error)}); "
-            "the authors' .pth files are converted by `python -m models.released IN.pth OUT.safetensors`"
+            f"weights {path}: not a safetensors file ({one_line(error)}); "
+            "the authors' .pth files are converted by `python -m tools.convert_released IN.pth OUT.safetensors`"
         ) from error
 
 
@@ -135,7 +136,7 @@ def _read_metadata(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         check_config(config)
         about = _parsed(metadata.get("about", "{}"))
     except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"weights {path}: its configuration cannot be read ({on_one_line(error)})") from error
+        raise ValueError(f"weights {path}: its configuration cannot be read ({one_line(error)})") from error
     return {"kind": metadata["kind"], "config": config, "about": about}
 
 
@@ -253,7 +254,7 @@ def _rebuilt(file: Any, build: Callable[[], Network], prefix: str, path: Path) -
             outline = build()
     except Exception as error:  # timm has no one error of its own for a network that cannot be built
         reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{where}: its network cannot be built ({on_one_line(reason)})") from error
+        raise ValueError(f"{where}: its network cannot be built ({one_line(reason)})") from error
     check_fit(outline, {key.removeprefix(prefix): tuple(of.get_shape()) for key, of in slices.items()}, where)
     for key, tensor in outline.state_dict().items():
         dtype = slices[prefix + key].get_dtype()
@@ -295,7 +296,7 @@ def check_fit(
     """
     wanted = {(names or {}).get(key, key): tuple(value.shape) for key, value in network.state_dict().items()}
     problems = [f"missing {name}" for name in wanted if name not in shapes]
-    problems += [f"extra {on_one_line(name, 100)}" for name in shapes if name not in wanted]
+    problems += [f"extra {one_line(name, 100)}" for name in shapes if name not in wanted]
     problems += [
         f"misshapen {name}: {shapes[name]}, expected {shape}"
         for name, shape in wanted.items()

@@ -1,32 +1,14 @@
-"""Where the repository and the shared facts are; everything that several tests stand on."""
+"""Fixtures that several tests share."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 import train
-from models.config import ASRDConfig, DetectorConfig, SRALConfig
-from models.detector import Detector, build_detector
-from models.sral import SRAL, build_sral
 from models.weights import save_weights
-from training.settings import Start, parse
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
-
-# Small networks on a busy machine: threads that wait for one another cost several times what they save.
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests run
-
-
-def cpu_computes_in(kind: str) -> bool:
-    """Whether the CPU has instructions for 'bf16', or the 'vnni' that int8's products do not overflow in."""
-    return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith(kind))
+from tests.helpers import ROOT, SHARED, small_network, small_run
 
 
 @pytest.fixture(scope="session")
@@ -41,42 +23,6 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared (fixtures, real data) is not beside this checkout")
     return SHARED
-
-
-def picture(width: int = 90, height: int = 70, seed: int = 0) -> Image.Image:
-    """A colourful image of soft blobs."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def binary(width: int = 90, height: int = 70) -> np.ndarray:
-    """An ellipse, 255 on 0."""
-    y, x = np.mgrid[:height, :width]
-    return (((x - 30) ** 2 + 2 * (y - 40) ** 2) < 400).astype(np.uint8) * 255
-
-
-def small_network(encoder: str = "resnet18", input_size: tuple[int, int] = (64, 96)) -> SRAL:
-    """A narrow training network in eval mode: random weights, batch norms that have seen data, odd statistics."""
-    torch.manual_seed(0)
-    statistics = {"mean": (0.5, 0.4, 0.3), "std": (0.3, 0.2, 0.25)}
-    detector = DetectorConfig(encoder, width=16, head_channels=(8, 8), input_size=input_size, **statistics)
-    asrd = ASRDConfig(shallow_channels=8, fuse_channels=(8, 8, 8), up_channels=(8, 8, 8))
-    network = build_sral(SRALConfig(detector, asrd)).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    network.detector.tsdd.head.predict.weight.data *= 300  # maps that are far from constant
-    return network
-
-
-def speaking_detector(config: DetectorConfig) -> Detector:
-    """A detector in eval mode whose tokens speak: their joins are not at zero any more."""
-    torch.manual_seed(0)
-    detector = build_detector(config).eval()
-    for join in detector.encoder.tokens.joins:
-        nn.init.normal_(join.weight, std=0.1)
-    return detector
 
 
 @pytest.fixture(scope="session")
@@ -104,20 +50,10 @@ def training_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def small_run(pairs: Path, folder: Path, *more: str) -> Start:
-    """A run of a small network on pairs in ORSSD's layout, with more options."""
-    return parse([
-        "--detector.encoder=lcnet_035", "--detector.width=8", "--detector.head_channels=[8,8]",
-        "--detector.input_size=[64,64]", "--encoder_weights=none", "--batch_size=2", "--device=cpu",
-        "--data.validation=0.3", "--data.cache=null", "--data.dataset=folders", f"--data.images={pairs}/train-images",
-        f"--data.masks={pairs}/train-labels", f"--output={folder}", *more,
-    ])  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def trained_run(training_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder: two epochs of everything, whose checkpoints are kept."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     branches = ("--asrd.shallow_channels=8", "--asrd.fuse_channels=[8,8,8]", "--asrd.up_channels=[8,8,8]")
-    assert train.train(small_run(training_pairs, folder, *branches, "--epochs=2", "--optimiser.ema=0.9")) == 0
+    assert train.train(small_run(training_pairs, folder, *branches, "--epochs=2", "--optimizer.ema=0.9")) == 0
     return folder

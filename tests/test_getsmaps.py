@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 from accelerate import PartialState
-from conftest import ROOT, cpu_computes_in, small_network
 from PIL import Image
 
-from datasets.images import images_at, read_pixels
+from datasets.catalog import images_at
+from datasets.io import read_pixels
 from inference.backends import TorchEager
-from inference.devices import find_device
-from inference.maps import grey_map, stretched, truncated
-from inference.processes import Processes
+from inference.distributed import Processes
+from inference.maps import gray_map, stretched, truncated
 from models.weights import LIGHT, save_weights
+from tests.helpers import ROOT, cpu_computes_in, small_network
+from utils.devices import find_device
 
 HEIGHT, WIDTH = 64, 96  # of the small network's input
 
@@ -75,7 +76,7 @@ def files_below(folder: Path) -> list[str]:
 def saliency_by_hand(image: Path) -> np.ndarray:
     """The finest map of the whole training network on the image, 2H×2W in [0, 1], computed by torch alone.
 
-    Its pixels are those that the script reads, which are Pillow's or a grey level beside them.
+    Its pixels are those that the script reads, which are Pillow's or a gray level beside them.
     """
     network = small_network()
     pixels = read_pixels(image, (HEIGHT, WIDTH))[0]
@@ -88,7 +89,7 @@ def saliency_by_hand(image: Path) -> np.ndarray:
 
 
 def assert_is(path: Path, expected: np.ndarray) -> None:
-    """The file is `expected` in [0, 1], truncated to grey levels; where a product is next to a whole number it may be
+    """The file is `expected` in [0, 1], truncated to gray levels; where a product is next to a whole number it may be
     the level beside."""
     with Image.open(path) as image:
         assert (image.format, image.mode) == ("PNG", "L")
@@ -377,12 +378,12 @@ def test_the_released_rule():
 @pytest.mark.parametrize(("value", "level"), [(0.0, 0), (0.1, 0), (0.25, 63), (0.3, 76), (1.0, 255)])
 def test_a_constant_map_stays_finite(value, level):
     saliency = np.full((4, 5), value, np.float32)
-    assert np.unique(np.asarray(grey_map(saliency))).tolist() == [level]
+    assert np.unique(np.asarray(gray_map(saliency))).tolist() == [level]
 
 
 def test_a_map_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="not finite"):
-        grey_map(np.float32([[0.5, np.nan]]))
+        gray_map(np.float32([[0.5, np.nan]]))
 
 
 def test_two_processes_write_what_one_writes(pictures, tmp_path, small_weights, getsmaps):

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image
 
 from models.detector import Detector
 from models.sral import SRAL
 from models.weights import LIGHT, load_detector
+from tests.helpers import ROOT
 
 ELSEWHERE = """
 import json, sys, torch
@@ -49,9 +49,9 @@ def test_from_another_folder_beside_another_datasets_package(tmp_path, small_wei
     other.mkdir()
     (other / "__init__.py").write_text("whose = 'theirs'")
     (other / "features.py").write_text("whose = 'theirs too'")
-    write_picture(tmp_path / "harbour.png")
+    write_picture(tmp_path / "harbor.png")
     (tmp_path / "script.py").write_text(ELSEWHERE)
-    command = [sys.executable, "script.py", str(ROOT), str(small_weights), "harbour.png"]
+    command = [sys.executable, "script.py", str(ROOT), str(small_weights), "harbor.png"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["theirs", "theirs too", True, True, False]

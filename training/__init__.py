@@ -1,1 +1,1 @@
-"""What train.py stands on: typed settings, schedules, checkpoints and the logbook."""
+"""What train.py stands on: typed settings, schedules, checkpoints and the logger."""

@@ -7,32 +7,35 @@ the file has bytes, so that a stranger's checkpoint is no danger.
 import json
 import random
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.settings import Settings, differences, plain
-from training.whole_file import TEMPORARY, whole_path
+from training.config import TrainingConfig, differences, plain
+from utils.files import TEMPORARY, atomic_path
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
 
 
 def save_checkpoint(
-    run: Path, settings: Settings, parts: dict[str, Any], progress: dict[str, Any], step: int, keep: int
+    run: Path, settings: TrainingConfig, parts: dict[str, Any], progress: dict[str, Any], step: int, keep: int
 ) -> None:
     """Write RUN/checkpoints/step_NNNNNNNN.safetensors, then remove all but the newest `keep`.
 
     Args:
         run: the run's folder.
         settings: recorded, so that a resumed run is the same run.
-        parts: what has a state_dict: network, average, optimiser, schedule, scaler; None is left out.
+        parts: what has a state_dict: network, average, optimizer, schedule, scaler; None is left out.
         progress: JSON values: where in which epoch, sums of the losses, the best score.
         step: steps done in all.
         keep: checkpoints to keep, at least 1.
@@ -50,7 +53,7 @@ def save_checkpoint(
     tree = json.dumps(_without_tensors(state, tensors))
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    with whole_path(folder / f"step_{step:08}{SUFFIX}") as path:
+    with atomic_path(folder / f"step_{step:08}{SUFFIX}") as path:
         try:
             save_file(tensors, path, {"format": "sral checkpoint", "tree": tree})
         except SafetensorError as error:
@@ -64,7 +67,7 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted((run / FOLDER).glob(f"step_*{SUFFIX}"), reverse=True)
 
 
-def load_checkpoint(run: Path, settings: Settings, parts: dict[str, Any], force: bool = False) -> dict[str, Any]:
+def load_checkpoint(run: Path, settings: TrainingConfig, parts: dict[str, Any], force: bool = False) -> dict[str, Any]:
     """Put every part and the random states back where the newest checkpoint left them.
 
     One that cannot be read is passed over with a warning: from the one before it the run comes to the same weights.
@@ -95,12 +98,12 @@ def load_checkpoint(run: Path, settings: Settings, parts: dict[str, Any], force:
             if part is not None:
                 part.load_state_dict(state["parts"][name])
                 if isinstance(part, Optimizer):
-                    _check_optimiser(part)
+                    _check_optimizer(part)
         _set_random_states(state["random"])
         return state["progress"]
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} does not fit this run's network or optimiser: {reason}") from error
+        raise ValueError(f"{path} does not fit this run's network or optimizer: {reason}") from error
 
 
 def read_network(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -171,7 +174,7 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`_without_tensors` undone. Layouts too: fused optimisers walk through a weight and its state side by side."""
+    """`_without_tensors` undone. Layouts too: fused optimizers walk through a weight and its state side by side."""
     if isinstance(value, list):
         return [_with_tensors(each, tensors) for each in value]
     if not isinstance(value, dict):
@@ -182,9 +185,9 @@ def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     return {key: _with_tensors(each, tensors) for key, each in value["dict"]}
 
 
-def _check_optimiser(optimiser: Optimizer) -> None:
-    """Fused optimisers trust that a weight's state has its shape and layout; a checkpoint may say otherwise."""
-    for weight, state in optimiser.state.items():
+def _check_optimizer(optimizer: Optimizer) -> None:
+    """Fused optimizers trust that a weight's state has its shape and layout; a checkpoint may say otherwise."""
+    for weight, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and name != "step":
                 if value.shape != weight.shape:
@@ -212,3 +215,23 @@ def _set_random_states(states: dict[str, Any]) -> None:
     random.setstate((version, tuple(numbers), gauss))
     keys, *rest = states["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder, which is made where it is not there, against other processes.
+
+    Raises:
+        ValueError: another process trains in it.
+        OSError: it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"another process is training in {folder}: wait for it, or choose another --output") from error
+    try:
+        yield
+    finally:
+        lock.release()

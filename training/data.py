@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from datasets.catalog import Pair, find_pairs, leave_out, pair_folders, split_validation
-from datasets.sample import make_sample_set
-from training.settings import DataSettings
+from tools.make_sample import make_sample_set
+from training.config import DataConfig
 
 
-def find_data(settings: DataSettings) -> tuple[list[Pair], list[Pair], list[Pair]]:
+def find_data(settings: DataConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """The training split's pairs: all, those that are trained on, and the validation part. The test split is not read.
 
     The sample set is rendered where it is not there.

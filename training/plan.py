@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from training.checkpoint import checkpoints
-from training.settings import Settings, differences, parse
+from training.config import TrainingConfig, differences, parse
 
 PROTOCOLS = ("authors", "field")
 """The protocols under which test splits are scored."""
@@ -149,7 +149,7 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _settings(name: str, options: Sequence[str]) -> Settings:
+def _settings(name: str, options: Sequence[str]) -> TrainingConfig:
     """The configuration's settings as train.py will see them; ValueError where it would refuse them."""
     try:
         start = parse(options)
@@ -161,7 +161,7 @@ def _settings(name: str, options: Sequence[str]) -> Settings:
     return start.settings
 
 
-def _changes(run: Run, settings: Settings) -> list[str]:
+def _changes(run: Run, settings: TrainingConfig) -> list[str]:
     """What makes the run that is asked for another than the finished one."""
     settings.seed = run.seed
     return differences(settings, _recorded(run))

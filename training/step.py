@@ -1,4 +1,4 @@
-"""One step of optimisation, in which the host never waits for the device."""
+"""One step of optimization, in which the host never waits for the device."""
 
 from collections.abc import Callable
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from training.average import Average
+from training.ema import Average
 
 Terms = dict[str, Tensor]
 
 
 class Step:
-    """Loss, gradients, clipping, optimiser, schedule and moving average.
+    """Loss, gradients, clipping, optimizer, schedule and moving average.
 
     Args:
         accelerator: runs backward, and scales and unscales fp16's gradients.
         network: whose parameters are clipped and averaged.
         losses: a batch of views to its named loss terms.
-        joint_loss: the terms and their weights to the scalar that is minimised.
-        optimiser: accelerate's, of the network's parameters.
+        joint_loss: the terms and their weights to the scalar that is minimized.
+        optimizer: accelerate's, of the network's parameters.
         schedule: one rate a step.
         average: the moving average, or None.
         clip: largest norm of the gradient; 0 does not clip.
@@ -33,13 +33,13 @@ class Step:
         network: nn.Module,
         losses: Callable[[Terms], Terms],
         joint_loss: Callable[[Terms, dict[str, float]], Tensor],
-        optimiser: Optimizer,
+        optimizer: Optimizer,
         schedule: LRScheduler,
         average: Average | None,
         clip: float,
     ):
         self.accelerator, self.network, self.losses, self.joint_loss = accelerator, network, losses, joint_loss
-        self.optimiser, self.schedule, self.average, self.clip = optimiser, schedule, average, clip
+        self.optimizer, self.schedule, self.average, self.clip = optimizer, schedule, average, clip
 
     def __call__(self, views: Terms, weights: dict[str, float]) -> Terms:
         """Take one step.
@@ -52,8 +52,8 @@ class Step:
         self.accelerator.backward(total)
         if self.clip:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         if not self.accelerator.optimizer_step_was_skipped:  # fp16's scaler skips a step that overflowed
             self.schedule.step()
         if self.average is not None:
@@ -61,7 +61,7 @@ class Step:
         return {name: term.detach() for name, term in (terms | {"total": total}).items()}
 
 
-class Ledger:
+class LossAccumulator:
     """The loss terms of the steps, kept on the device until they are asked for.
 
     Args:
@@ -105,8 +105,8 @@ class Ledger:
             ]
             if wrong:
                 raise FloatingPointError(
-                    f"step {first + index}: loss term {', '.join(wrong)} is not finite; lower optimiser.lr, set "
-                    "optimiser.clip, or use precision fp32; the last checkpoint is intact"
+                    f"step {first + index}: loss term {', '.join(wrong)} is not finite; lower optimizer.lr, set "
+                    "optimizer.clip, or use precision fp32; the last checkpoint is intact"
                 )
             for name, value in zip(names, row, strict=True):
                 self.sums[name] = self.sums.get(name, 0.0) + value

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.plan import PROTOCOLS, Plan
-from training.whole_file import whole_file
+from utils.files import atomic_file
 
 SIGNIFICANT = 0.05
 """The p-value below which a gain is marked."""
@@ -52,7 +52,7 @@ class Row(NamedTuple):
         return " \\*" if self.p is not None and self.p < SIGNIFICANT else ""
 
 
-def summarise(plan: Plan) -> list[Row]:
+def summarize(plan: Plan) -> list[Row]:
     """The scores of all finished runs over their seeds, validation first, then as the plan's sets, names and figures.
 
     Raises:
@@ -104,12 +104,12 @@ def write_table(plan: Plan) -> str:
     Raises:
         OSError, ValueError: they cannot be written; a file of scores cannot be read.
     """
-    rows = summarise(plan)
+    rows = summarize(plan)
     if not rows:
         return ""
     table = as_markdown(plan, rows)
     for name, content in {"table.md": table, "table.csv": as_csv(rows)}.items():
-        with whole_file(plan.output / name) as file:
+        with atomic_file(plan.output / name) as file:
             file.write(content.encode())
     return table
 

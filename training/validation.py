@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from compute_results import authors
+from compute_results.protocols import authors
 
 
 @torch.inference_mode()
@@ -40,4 +40,4 @@ def validate(
     detector.train(training)
     if accelerator.num_processes > 1:
         scores = dict(gather_object(list(scores.items())))
-    return authors.summarise(dict(sorted(scores.items()))).figures
+    return authors.summarize(dict(sorted(scores.items()))).figures

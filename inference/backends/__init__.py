@@ -13,11 +13,11 @@ from inference.backends.cuda_graphs import CudaGraphs
 from inference.backends.eager import TorchEager
 from inference.backends.onnx_runtime import OnnxRuntime
 from inference.backends.open_vino import OpenVino
-from inference.devices import use_threads
-from inference.exported import FORMATS
+from inference.export.header import FORMATS
 from models.detector import Detector
 from models.hosts import Host
 from models.weights import load_detector
+from utils.devices import use_threads
 
 
 class Backend(Protocol):

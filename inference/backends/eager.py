@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from inference.devices import find_device, find_precision
 from inference.fold import fold
 from models.detector import Detector
+from utils.devices import find_device, find_precision
 
 
 class TorchEager:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.devices import find_device, optional, thread_count
-from inference.exported import INPUT, SALIENCY, Header, read_header
-from inference.graph import onnx_graph
+from inference.export.graph import onnx_graph
+from inference.export.header import INPUT, SALIENCY, Header, read_header
 from models.detector import Detector
+from utils.devices import find_device, optional, thread_count
 
 REQUIREMENTS = "requirements-onnx.txt"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from inference.backends.shapes import KEPT, Shape
-from inference.devices import optional, thread_count
-from inference.exported import MAP, Header, read_header
-from inference.graph import onnx_graph
+from inference.export.graph import onnx_graph
+from inference.export.header import MAP, Header, read_header
 from models.detector import OUTPUT_SCALE, Detector
+from utils.devices import optional, thread_count
 
 REQUIREMENTS = "requirements-openvino.txt"
 TOGETHER = 4

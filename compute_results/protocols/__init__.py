@@ -1,0 +1,1 @@
+"""The two scoring protocols: authors and field."""

@@ -1,0 +1,72 @@
+"""The protocol `field`: what other papers of the field print, computed by PySODMetrics.
+
+The map, 8-bit gray, is resized to the mask's own size by OpenCV's bilinear; the mask is binarized at > 128. The
+figures are by definition the library's: here it only gets its input, one image at a time, so that images can be
+spread over processes; averaging the single results is what the library does with its own lists.
+"""
+
+import cv2
+import numpy as np
+from py_sod_metrics import (
+    MAE,
+    Emeasure,
+    FmeasureHandler,
+    FmeasureV2,
+    PrecisionHandler,
+    RecallHandler,
+    Smeasure,
+    WeightedFmeasure,
+)
+from py_sod_metrics.utils import prepare_data
+
+from compute_results.result import Curves, ImageScores, Result, mean_curve, mean_figure
+
+
+def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
+    """Score one map.
+
+    Args:
+        saliency: the map, (H, W) uint8.
+        mask: the mask, (h, w) uint8; its size need not be the map's.
+
+    Returns:
+        The protocol's nine figures of this image; curves `precision`, `recall`, `F`, `E` in the library's order,
+        from threshold 255 down to 0.
+    """
+    if saliency.shape != mask.shape:
+        saliency = cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    prepared = prepare_data(saliency, mask)  # once, where each metric would do it again
+    f_measure = FmeasureV2(
+        {"F": FmeasureHandler(True, True), "P": PrecisionHandler(True, False), "R": RecallHandler(True, False)}
+    )
+    s_measure, e_measure, weighted_f, mae = Smeasure(), Emeasure(), WeightedFmeasure(), MAE()
+    for metric in (f_measure, s_measure, e_measure, weighted_f, mae):
+        metric.step(*prepared, normalize=False)
+    f, e = f_measure.get_results(), e_measure.get_results()["em"]
+    curves = {"precision": f["P"]["dynamic"], "recall": f["R"]["dynamic"], "F": f["F"]["dynamic"], "E": e["curve"]}
+    figures = {
+        "Sm": float(s_measure.get_results()["sm"]),
+        **_extremes(curves),
+        "adpF": float(f["F"]["adaptive"]),
+        "adpE": float(e["adp"]),
+        "wF": float(weighted_f.get_results()["wfm"]),
+        "MAE": float(mae.get_results()["mae"]),
+    }
+    return ImageScores(figures, curves)
+
+
+def summarize(images: dict[str, ImageScores]) -> Result:
+    """Average over images by stem; maximum and mean F and E are those of the average curve."""
+    scores = list(images.values())
+    curves = {name: mean_curve(scores, name) for name in ("precision", "recall", "F", "E")}
+    figures = {name: mean_figure(scores, name) for name in ("Sm", "adpF", "adpE", "wF", "MAE")} | _extremes(curves)
+    thresholds = np.arange(256) / 255
+    ascending = (curves[name][::-1] for name in ("precision", "recall", "F"))
+    per_image = {stem: image.figures for stem, image in images.items()}
+    return Result("field", figures, Curves(thresholds, *ascending), per_image)
+
+
+def _extremes(curves: dict[str, np.ndarray]) -> dict[str, float]:
+    return {
+        f"{kind}{letter}": float(getattr(curves[letter], kind)()) for letter in ("F", "E") for kind in ("max", "mean")
+    }

@@ -1,0 +1,1 @@
+"""Write a trained network as a file for another runtime."""

@@ -1,0 +1,6 @@
+"""Other networks in the detector's place: SRAL is attached to them from outside."""
+
+from models.hosts.host import Host, build_host, release
+from models.hosts.registry import register, run_host_file
+
+__all__ = ["Host", "build_host", "register", "release", "run_host_file"]

@@ -1,0 +1,278 @@
+"""`compute_results/compute_metrics.py` as it is called: figures, files, and what it says of bad input."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compute_results.matching import find_masks, match_maps
+from compute_results.scoring import score
+from compute_results.table_config import read_plan
+
+FILES = {"scores.json", "scores.csv", "scores.md", "scores.tex", "per_image.csv", "curves.csv"}
+
+
+@pytest.fixture
+def command(root, tmp_path):
+    """Run the command in an empty folder; returns the finished process."""
+
+    def run(*arguments: object, cwd: Path = tmp_path, fails: bool = False) -> subprocess.CompletedProcess:
+        script = root / "compute_results" / "compute_metrics.py"
+        line = [sys.executable, str(script), "--workers", "2", *map(str, arguments)]
+        done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300)
+        assert (done.returncode != 0) == fails, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def disc(cx: float, cy: float, radius: float, side: int = 64) -> np.ndarray:
+    y, x = np.mgrid[:side, :side]
+    return (np.hypot(x - cx, y - cy) < radius).astype(np.uint8) * 255
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path) -> Path:
+    """Three masks in ORSSD's layout, with maps of two methods: `good` is off by a pixel, `bad` by ten."""
+    for index, (cx, cy, radius) in enumerate([(20, 30, 9), (40, 22, 14), (33, 50, 6)]):
+        save(tmp_path / "set" / "test-images" / f"{index}.jpg", disc(cx, cy, radius))
+        save(tmp_path / "set" / "test-labels" / f"{index}.png", disc(cx, cy, radius))
+        save(tmp_path / "good" / f"{index}.png", disc(cx + 1, cy, radius))
+        save(tmp_path / "bad" / f"{index}_bad.png", disc(cx + 10, cy, radius))
+    return tmp_path
+
+
+def results(folder: Path) -> dict[tuple[str, str], dict]:
+    content = json.loads((folder / "scores.json").read_text())
+    return {(record["method"], record["dataset"]): record for record in content["results"]}
+
+
+@pytest.mark.parametrize(("protocol", "methods"), [("authors", ["HFANet_R", "SDNet"]), ("field", ["HFANet_R"])])
+def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, methods):
+    maps = [f"{method}={shared / 'maps' / f'{method}_ORSSD'}" for method in methods]
+    source = ("--dataset", "ORSSD", "--root", shared / "data" / "ORSSD")
+    shown = command(*source, "--maps", *maps, "--protocol", protocol, "--out", tmp_path / "out").stdout
+    known = json.loads((shared / "fixtures" / "scores.json").read_text())[f"protocol {protocol}"]
+    found = results(tmp_path / "out")
+    assert list(found) == [(method, "ORSSD") for method in methods]
+    for (method, dataset), record in found.items():
+        expected = known[f"{method} {dataset}"]
+        assert record["images"] == 200
+        assert {name: record[name] for name in expected} == pytest.approx(expected, rel=0, abs=5e-5)
+    if protocol == "authors":
+        assert "HFANet_R   0.9274¹   0.0090¹   0.9376¹" in shown
+
+
+@pytest.mark.parametrize("protocol", ["authors", "field"])
+def test_everything_is_written_and_says_its_protocol(command, folders, protocol):
+    shown = command(
+        *("--masks", "set/test-labels", "--dataset", "Discs", "--maps", "good=good", "bad=bad"),
+        *("--protocol", protocol, "--out", "new/out"),
+    )
+    out = folders / "new" / "out"
+    drawn = {f"{kind}_Discs.{ending}" for kind in ("pr", "fbeta") for ending in ("png", "pdf")}
+    assert {path.name for path in out.iterdir()} == FILES | drawn
+    assert json.loads((out / "scores.json").read_text())["protocol"] == protocol
+    for text in (shown.stdout, (out / "scores.md").read_text(), (out / "scores.tex").read_text()):
+        assert f"Protocol: {protocol}" in text
+        assert "good" in text
+        assert "Discs" in text
+    found = results(out)
+    assert list(found) == [("good", "Discs"), ("bad", "Discs")]
+    keys = {
+        "authors": ["Fbeta", "MAE", "Sm"],
+        "field": ["Sm", "maxF", "meanF", "adpF", "maxE", "meanE", "adpE", "wF", "MAE"],
+    }[protocol]
+    for record in found.values():
+        assert list(record) == ["method", "dataset", "images", *keys]
+        assert record["images"] == 3
+    assert found["good", "Discs"]["Sm"] > found["bad", "Discs"]["Sm"]
+    with (out / "scores.csv").open() as lines:
+        table = list(csv.DictReader(lines))
+    assert {line["protocol"] for line in table} == {protocol}
+    assert [float(line["MAE"]) for line in table] == [record["MAE"] for record in found.values()]
+    with (out / "per_image.csv").open() as lines:
+        images = list(csv.DictReader(lines))
+    assert [line["method"] for line in images] == ["good"] * 3 + ["bad"] * 3
+    assert {line["stem"] for line in images[:3]} == {"0", "1", "2"}
+    for method in ("good", "bad"):
+        own = [line for line in images if line["method"] == method]
+        worst_first = [float(line["Sm"]) for line in own]
+        assert worst_first == sorted(worst_first)
+        mean = np.mean([float(line["MAE"]) for line in own])
+        assert mean == pytest.approx(found[method, "Discs"]["MAE"], rel=1e-12)
+    with (out / "curves.csv").open() as lines:
+        points = list(csv.DictReader(lines))
+    highest = max(float(line["F"]) for line in points if line["method"] == "good")
+    assert highest == pytest.approx(found["good", "Discs"]["Fbeta" if protocol == "authors" else "maxF"], abs=1e-7)
+    with Image.open(out / "pr_Discs.png") as picture:
+        assert min(picture.size) > 500
+    assert (out / "fbeta_Discs.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_dataset_by_name_into_the_default_folder(command, folders):
+    shown = command("--dataset", "ORSSD", "--root", "set", "--maps", "good=good", "--protocol", "authors")
+    assert "200 expected" in shown.stderr
+    assert "runs/scores_authors" in shown.stdout
+    assert results(folders / "runs" / "scores_authors")["good", "ORSSD"]["images"] == 3
+
+
+def test_a_yaml_names_a_whole_table(command, folders, tmp_path_factory):
+    save(folders / "tables" / "maps" / "third" / "0.png", disc(20, 30, 9))
+    save(folders / "one" / "0.png", disc(20, 30, 9))
+    (folders / "tables" / "paper.yaml").write_text("""
+protocol: authors
+out: scores
+datasets:
+  ORSSD: {root: ../set}
+  Twin: {dataset: EORSSD, root: ../set, split: test}
+  2020: {masks: ../one}
+methods:
+  third: {2020: maps/third}
+  good: {ORSSD: ../good, Twin: ../good}
+  bad: {ORSSD: ../bad}
+""")
+    command("--config", folders / "tables" / "paper.yaml", cwd=tmp_path_factory.mktemp("elsewhere"))
+    found = results(folders / "tables" / "scores")
+    assert set(found) == {("good", "ORSSD"), ("good", "Twin"), ("bad", "ORSSD"), ("third", "2020")}
+    assert found["good", "Twin"] == found["good", "ORSSD"] | {"dataset": "Twin"}
+    assert found["third", "2020"]["MAE"] == 0
+    heading = (folders / "tables" / "scores" / "scores.md").read_text().splitlines()[2]
+    assert heading.index("ORSSD") < heading.index("Twin") < heading.index("2020")
+    assert "–" in (folders / "tables" / "scores" / "scores.md").read_text()
+
+
+def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command, folders):
+    (folders / "good").rename(folders / "good_A")
+    save(folders / "good_B" / "0.png", disc(5, 5, 3))
+    save(folders / "b" / "0.png", disc(5, 5, 3))
+    text = "datasets: {A: {masks: set/test-labels}, B: {masks: b}}\nmethods: {good: 'good_{dataset}'}\n"
+    (folders / "t.yaml").write_text(text + "protocol: field\nout: elsewhere\n")
+    command("--config", "t.yaml", "--protocol", "authors", "--out", "out")
+    assert [record["images"] for record in results(folders / "out").values()] == [3, 1]
+    assert json.loads((folders / "out" / "scores.json").read_text())["protocol"] == "authors"
+    assert not (folders / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods: {a: b}", "lacks the key datasets"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocols: field", "no key protocols"),
+        ("datasets: {A: {mask: m}}\nmethods: {a: b}", "no key mask"),
+        ("datasets: {A: {split: test}}\nmethods: {a: b}", "needs either masks or root"),
+        ("datasets: {A: {masks: m}, B: {masks: m}}\nmethods: {a: b}", "put {dataset} in its path"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {C: b}}", "has maps for C"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b, a: c}", "'a' is there twice"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: 3}", "must be a path"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "method a must be a mapping"),
+        ("datasets: [A]\nmethods: {a: b}", "must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: both", "no protocol 'both'"),
+        ("datasets: {A", "not valid YAML"),
+    ],
+)
+def test_bad_yaml_is_named_in_one_line(tmp_path, text, message):
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        read_plan(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_yaml_stops_the_command(command, folders):
+    (folders / "t.yaml").write_text("datasets: {A: {mask: m}}\nmethods: {a: b}")
+    done = command("--config", "t.yaml", "--protocol", "authors", fails=True)
+    assert done.stderr.startswith("error: t.yaml: data set A has no key mask")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--masks set/test-labels --maps good=good", "choose --protocol authors or field"),
+        ("--maps good=good --protocol authors", "--masks DIR or --dataset NAME --root DIR"),
+        ("--masks set/test-labels --root set --maps good=good --protocol authors", "--masks DIR or"),
+        ("--root set --maps good=good --protocol authors", "--root needs --dataset"),
+        ("--masks set/test-labels --split train --maps good=good --protocol authors", "--split belongs to"),
+        ("--masks set/test-labels --protocol authors", "--maps METHOD=DIR"),
+        ("--masks set/test-labels --maps good --protocol authors", "write METHOD=DIR"),
+        ("--masks set/test-labels --maps good=good good=bad --protocol authors", "good twice"),
+        ("--masks set/test-labels --maps good=gone --protocol authors", "no folder gone"),
+        ("--masks gone --maps good=good --protocol authors", "no folder gone"),
+        ("--dataset Nothing --root set --maps good=good --protocol authors", "Nothing"),
+        ("--masks set/test-labels --maps good=good --protocol authors --workers 0", "0 workers"),
+        ("--config t.yaml --masks set --protocol authors", "leave out --masks"),
+        ("--config gone.yaml --protocol authors", "gone.yaml"),
+    ],
+)
+def test_bad_arguments_are_one_line(command, folders, arguments, message):
+    done = command(*arguments.split(), fails=True)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (folders / "runs").exists()
+
+
+def test_missing_and_surplus_maps_stop_it_unless_allowed(command, folders):
+    (folders / "good" / "1.png").rename(folders / "good" / "stranger.png")
+    call = ("--masks", "set/test-labels", "--maps", "good=good", "bad=bad", "--protocol", "authors", "--out", "out")
+    stopped = command(*call, fails=True)
+    assert (
+        "good on test-labels (good): 1 mask without a map (1) and 1 map without a mask (stranger.png)" in stopped.stderr
+    )
+    assert "--allow-missing" in stopped.stderr
+    assert "bad on" not in stopped.stderr
+    assert not (folders / "out").exists()
+    allowed = command(*call, "--allow-missing")
+    assert {record["images"] for record in results(folders / "out").values()} == {2, 3}
+    for text in (
+        allowed.stdout,
+        (folders / "out" / "scores.md").read_text(),
+        (folders / "out" / "scores.tex").read_text(),
+    ):
+        assert "good on test-labels: 2 of 3 masks scored" in text
+
+
+def test_no_fitting_map_at_all_stops_it_even_if_allowed(command, folders):
+    save(folders / "other" / "x.png", disc(5, 5, 3))
+    call = ("--masks", "set/test-labels", "--maps", "other=other", "--protocol", "authors", "--allow-missing")
+    assert "no map fits a mask" in command(*call, fails=True).stderr
+
+
+def test_an_ambiguous_map_and_an_unreadable_file_are_named(command, folders):
+    call = ("--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors", "--out", "out")
+    command(*call)
+    before = {path.name: path.read_bytes() for path in (folders / "out").iterdir()}
+    save(folders / "good" / "2_again.png", disc(1, 1, 1))
+    stopped = command(*call, fails=True).stderr
+    assert "good/2.png and good/2_again.png could both be the map of 2" in stopped
+    (folders / "good" / "2_again.png").unlink()
+    (folders / "good" / "2.png").write_bytes((folders / "good" / "1.png").read_bytes()[:50])
+    stopped = command(*call, fails=True).stderr
+    assert "good/2.png cannot be read" in stopped
+    assert stopped.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in (folders / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize("protocol", ["authors", "field"])
+def test_color_masks_and_sub_folders(tmp_path, protocol):
+    mask = disc(30, 30, 12)
+    for name in ("ship/1", "plane/1"):
+        save(tmp_path / "maps" / f"{name}_m.png", mask)
+    save(tmp_path / "masks" / "ship" / "1.png", np.dstack([mask] * 3))
+    save(tmp_path / "masks" / "plane" / "1.png", np.dstack([mask] * 3 + [np.full_like(mask, 200)]))
+    result = score(match_maps(find_masks(tmp_path / "masks"), tmp_path / "maps").pairs, protocol, workers=1)
+    assert result.figures["MAE"] == 0
+    assert set(result.per_image) == {"ship/1", "plane/1"}

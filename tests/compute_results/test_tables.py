@@ -1,0 +1,88 @@
+"""The tables' marks and layouts, and files that are written whole or not at all."""
+
+import os
+
+import numpy as np
+import pytest
+
+from compute_results.result import Curves, Result
+from compute_results.tables import Scores, as_latex, as_markdown, as_text, rank
+from utils.files import atomic_write
+
+
+def scores(figures: dict[tuple[str, str], tuple[float, float, float]]) -> Scores:
+    """Results of the `authors` protocol from (Fβ, MAE, Sm) by method and data set."""
+    curves = Curves(*[np.linspace(0, 1, 255)] * 4)
+    names = ("Fbeta", "MAE", "Sm")
+    return Scores(
+        "authors",
+        ["ORSSD", "E%"],
+        {key: Result("authors", dict(zip(names, row, strict=True)), curves, {"a": {}}) for key, row in figures.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "lower", "expected"),
+    [
+        ([0.9, 0.8, 0.95, 0.1], False, [2, 3, 1, None]),
+        ([0.02, 0.01, 0.05, 0.03], True, [2, 1, None, 3]),
+        ([0.5, 0.50004, 0.4, 0.3], False, [1, 1, 3, None]),  # alike as printed: one rank, and the next is not given
+        ([0.5, None, 0.7], False, [2, None, 1]),
+        ([0.5], False, [None]),
+        ([None, 0.5], True, [None, None]),
+    ],
+)
+def test_the_best_three_of_a_column(values, lower, expected):
+    assert rank(values, lower) == expected
+
+
+PAPER = {
+    ("A_1", "E%"): (0.5, 0.1, 0.5),
+    ("A_1", "ORSSD"): (0.9, 0.01, 0.8),
+    ("B", "ORSSD"): (0.8, 0.02, 0.9),
+    ("C", "ORSSD"): (0.7, 0.03, 0.7),
+    ("D", "ORSSD"): (0.6, 0.04, 0.6),
+}
+
+
+def test_the_terminal_s_table():
+    lines = as_text(scores(PAPER)).splitlines()
+    assert lines[0].startswith("Protocol: authors")
+    assert "ORSSD (1 images)" in lines[1]
+    assert lines[2].split() == ["Method", "Fβ", "↑", "MAE", "↓", "Sm", "↑", "Fβ", "↑", "MAE", "↓", "Sm", "↑"]
+    assert lines[3].split() == ["A_1", "0.9000¹", "0.0100¹", "0.8000²", "0.5000", "0.1000", "0.5000"]
+    assert lines[6].split() == ["D", "0.6000", "0.0400", "0.6000", "–", "–", "–"]
+
+
+def test_the_markdown_table():
+    lines = as_markdown(scores(PAPER)).splitlines()
+    assert lines[0].startswith("Protocol: authors")
+    assert lines[2].startswith("| Method | ORSSD Fβ ↑ | ORSSD MAE ↓ | ORSSD Sm ↑ | E% Fβ ↑ |")
+    assert lines[4] == r"| A\_1 | **0.9000**¹ | **0.0100**¹ | 0.8000² | 0.5000 | 0.1000 | 0.5000 |"
+    assert lines[7] == "| D | 0.6000 | 0.0400 | 0.6000 | – | – | – |"
+    assert len({line.count(" | ") for line in lines[2:8] if "---" not in line}) == 1
+
+
+def test_the_latex_table():
+    text = as_latex(scores(PAPER))
+    assert text.startswith("% Protocol: authors")
+    assert r"\multicolumn{3}{c}{ORSSD} & \multicolumn{3}{c}{E\%} \\" in text
+    assert r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}" in text
+    assert r"A\_1 & \first{0.9000} & \first{0.0100} & \second{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
+    assert r"C & \third{0.7000} & \third{0.0300} & \third{0.7000} & -- & -- & -- \\" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "scores.md"
+    atomic_write(path, "Fβ")
+    assert path.read_text(encoding="utf-8") == "Fβ"
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        atomic_write(path, "other")
+    assert [found.name for found in path.parent.iterdir()] == ["scores.md"]
+    assert path.read_text(encoding="utf-8") == "Fβ"

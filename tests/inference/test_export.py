@@ -1,0 +1,244 @@
+"""Exported files: they do what the network does, for the sizes that they name, or they are not written."""
+
+import functools
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from timm.layers import Conv2dSame
+
+from inference.export import command
+from inference.export.check import scenes
+from inference.export.graph import CellMeans, onnx_graph, padded
+from inference.export.header import INPUT, MAP, SALIENCY, read_header
+from models.weights import save_weights
+from tests.helpers import cpu_computes_in, picture, small_network
+
+onnx = pytest.importorskip("onnx", reason="requirements-onnx.txt is not installed")
+pytest.importorskip("onnxscript", reason="requirements-onnx.txt is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="requirements-onnx.txt is not installed")
+openvino = pytest.importorskip("openvino", reason="requirements-openvino.txt is not installed")
+
+ENCODER = "resnet10t"
+FILES = {"onnx": "net.onnx", "openvino": "net.xml"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_graph():
+    """The small network's graph, which takes seconds, is traced once for all tests."""
+    traced = functools.cache(
+        lambda any_size: onnx_graph(small_network(ENCODER).detector, any_size, "requirements-onnx.txt")
+    )
+
+    def copy(detector, any_size: bool, requirements: str):
+        graph = onnx.ModelProto()
+        graph.CopyFrom(traced(any_size))
+        return graph
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "onnx_graph", copy)
+        yield
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(path, small_network(ENCODER))
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(12):
+        picture(seed=number).save(folder / f"{number:02}.png")
+    return folder
+
+
+def saliency_by_hand(pixels: np.ndarray) -> np.ndarray:
+    """The training network's own map, its input normalized with numpy."""
+    network = small_network(ENCODER)
+    rgb = (pixels.astype(np.float32) / 255 - np.float32([0.5, 0.4, 0.3])) / np.float32([0.3, 0.2, 0.25])
+    rgb = torch.from_numpy(rgb.transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        return torch.sigmoid(network(rgb, torch.zeros_like(rgb))["logits1"])[:, 0].numpy()
+
+
+def run(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """Map, saliency and metadata of a file, by its runtime alone."""
+    if path.suffix == ".onnx":
+        session = onnxruntime.InferenceSession(path)
+        return *session.run([MAP, SALIENCY], {INPUT: pixels}), session.get_modelmeta().custom_metadata_map
+    model = openvino.Core().read_model(path)
+    found = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({INPUT: pixels})
+    return found[MAP], found[SALIENCY], model.get_rt_info(["sral"]).value
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_a_file_makes_the_networks_maps_at_any_size(form, tmp_path, weights):
+    path = tmp_path / FILES[form]
+    found = command.export(weights, form, path)
+    assert re.search(r"8 images at 64×96: largest difference \d\.\de-0[5-9] from the network", found)
+    assert "3 images at 96×192" in found
+    for count, height, width in ((1, 64, 96), (3, 32, 32), (2, 192, 64)):
+        pixels = scenes(count, (height, width))
+        gray, saliency, about = run(path, pixels)
+        wanted = saliency_by_hand(pixels)
+        assert wanted.std() > 0.05
+        np.testing.assert_allclose(saliency, wanted, rtol=0, atol=5e-5)
+        assert gray.dtype == np.uint8
+        np.testing.assert_array_equal(gray, np.floor(saliency * np.float32(255)))
+    header = read_header(path, about)
+    assert (header.encoder, header.input_size, header.sizes, header.precision) == (ENCODER, (64, 96), "any", "fp32")
+    assert (header.mean, header.std) == ((0.5, 0.4, 0.3), (0.3, 0.2, 0.25))
+    assert header.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, *(["net.bin"] if form == "openvino" else [])}
+    assert str(Path.cwd()).encode() not in path.read_bytes()  # torch would tell where its code lies
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_int8_is_near_and_leaves_out_what_loses_accuracy(form, tmp_path, weights, calibration):
+    pytest.importorskip("nncf", reason=f"requirements-{form}.txt is not installed")
+    if form == "openvino" and not cpu_computes_in("vnni"):
+        pytest.skip("this CPU has no VNNI: OpenVINO's int8 products overflow, too far for a network this steep")
+    path = tmp_path / FILES[form]
+    found = command.export(weights, form, path, None, calibration, 4, int8=True)
+    assert "8 images at 64×96" in found  # those that it was not calibrated on
+    pixels = scenes(2, (64, 96))
+    _, saliency, about = run(path, pixels)
+    assert 1e-5 < np.abs(saliency - saliency_by_hand(pixels)).mean() < 0.02
+    assert (about["precision"], about["sizes"]) == ('"int8"', '"any"')
+    names = exact_convolutions(path)
+    assert {name.partition("/")[0] for name in names} >= {"encoder.body.conv1.0", "ppm.branches.3.0", "ppm.fuse.3"}
+    quick = ("encoder.body.layer", "ppm.reduce", "blocks.", "head.up", "head.conv")
+    assert not [name for name in names if name.startswith(quick)]
+
+
+def exact_convolutions(path: Path) -> list[str]:
+    """Names of the convolutions whose weights are no integers."""
+    if path.suffix == ".onnx":
+        graph = onnx.load(path).graph
+        integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        return [
+            node.name
+            for node in graph.node
+            if node.op_type in ("Conv", "ConvTranspose") and node.input[1] not in integers
+        ]
+    found = [op for op in openvino.Core().read_model(path).get_ops() if "Convolution" in op.get_type_name()]
+    return [op.get_friendly_name() for op in found if op.input_value(1).get_node().get_type_name() == "Constant"]
+
+
+def test_what_differs_is_not_written(tmp_path, weights, monkeypatch):
+    path, graphs = tmp_path / "net.onnx", command.onnx_graph
+
+    def wrong(*arguments: object):
+        graph = graphs(*arguments)
+        bias = next(value for value in graph.graph.initializer if value.name.endswith("head.predict.bias"))
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.1), bias.name))
+        return graph
+
+    monkeypatch.setattr(command, "onnx_graph", wrong)
+    path.write_text("what was there")
+    with pytest.raises(ValueError, match="not written: difference in saliency of 8 images at 64×96 from the network"):
+        command.export(weights, "onnx", path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "what was there"
+
+
+def test_the_command_and_what_it_refuses(tmp_path, weights, calibration, monkeypatch, capsys):
+    def answer(*arguments: object) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["inference.export", *map(str, arguments)])
+        try:
+            command.main()
+        except SystemExit as end:
+            return "", end.code if isinstance(end.code, str) else capsys.readouterr().err.splitlines()[-1]
+        return capsys.readouterr().out, ""
+
+    ask = ("--weights", weights, "--output", tmp_path / "a" / "net.onnx", "--format")
+    out, _ = answer(*ask, "onnx", "--size", "one", "--calibrate", calibration)
+    assert re.search(r"8 images at 64×96: .*\nWritten to .*net\.onnx: \d+\.\d MB, \d+ s\n$", out)
+    assert (tmp_path / "a" / "net.onnx").is_file()
+    assert answer(*ask, "openvino")[1].endswith("--output must end in .xml for --format openvino, not net.onnx")
+    assert answer(*ask, "onnx", "--int8")[1].endswith("--int8 needs --calibrate DIR, a folder of training images")
+    nothing = tmp_path / "nothing"
+    assert answer(*ask, "onnx", "--calibrate", nothing)[1].startswith(f"error: {nothing} is not there")
+    assert answer("--weights", nothing, "--format", "onnx")[1] == f"error: weights {nothing}: no such file"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert answer(*ask, "onnx")[1].endswith("pip install -r requirements-onnx.txt")
+
+
+def test_encoders_of_one_size_are_for_that_alone():
+    assert command._takes_any_size("resnet18", None)
+    assert not command._takes_any_size("resnet18", "one")
+    assert not command._takes_any_size("swin_tiny_patch4_window7_224", None)
+    with pytest.raises(ValueError, match="swin_tiny_patch4_window7_224 is made for one input size"):
+        command._takes_any_size("swin_tiny_patch4_window7_224", "any")
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+def test_cell_means_are_torchs_adaptive_pooling(bins):
+    for height, width in ((1, 1), (7, 7), (1, 5), (11, 6), (13, 4)):
+        x = torch.randn(2, 3, height, width)
+        torch.testing.assert_close(CellMeans(bins)(x), torch.nn.functional.adaptive_avg_pool2d(x, bins))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (7, 4, 1), (3, 1, 2), (2, 2, 1), (1, 2, 1)]
+)
+def test_same_padding_is_known_before_the_size(kernel, stride, dilation):
+    same = Conv2dSame(4, 6, kernel, stride=stride, dilation=dilation, groups=2)
+    for height, width in ((8, 8), (32, 4), (12, 20)):
+        x = torch.randn(2, 4, height, width)
+        torch.testing.assert_close(padded(same)(x), same(x))
+
+
+GOOD = {
+    "format": "sral",
+    "encoder": '"resnet18"',
+    "input_size": "[64, 96]",
+    "sizes": '"any"',
+    "mean": "[0.5, 0.4, 0.3]",
+    "std": "[0.3, 0.2, 0.25]",
+    "precision": '"fp32"',
+    "weights_sha256": '""',
+    "tensors_sha256": '""',
+}
+
+
+def test_a_header_that_makes_sense_is_read():
+    assert read_header(Path("a.onnx"), GOOD).input_size == (64, 96)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"format": "other"},
+        {"input_size": "[64]"},
+        {"input_size": "[64, 1e9]"},
+        {"input_size": "7"},
+        {"mean": "[0.5]"},
+        {"mean": '["a", 1, 2]'},
+        {"std": f"[1, 2, {10**400}]"},
+        {"std": "[1, 2, NaN]"},
+        {"sizes": '["any"]'},
+        {"precision": '"fp64"'},
+        {"encoder": "7"},
+        {"encoder": "[" * 100_000},
+        {"tensors_sha256": json.dumps({"a": 1})},
+        {"encoder": "resnet18\n" * 9},
+    ],
+)
+def test_a_strangers_header_is_one_line(wrong):
+    with pytest.raises(ValueError, match=r"^a\.onnx: no network that inference\.export wrote \(.*\)$"):
+        read_header(Path("a.onnx"), GOOD | wrong)
+
+
+@pytest.mark.parametrize("found", ["sral", {}, None, 7])
+def test_what_is_no_header_is_one_line(found):
+    with pytest.raises(ValueError, match="no network of ours"):
+        read_header(Path("a.onnx"), found)

