@@ -29,6 +29,7 @@ from compute_results.scoring import score
 from datasets.catalog import find_pairs
 from datasets.io import read_pixels
 from inference.backends import BACKENDS, EXPORTED, open_backend
+from inference.export import command as export_command
 from inference.maps import gray_map, write_map
 from models.config import SRALConfig
 from models.weights import load_detector, load_sral, save_weights
@@ -172,7 +173,7 @@ def test_int8_comes_from_a_file_or_the_command(backend, suffix, light, data, tmp
     python, dash_m, module, *arguments = commands[0]
     assert (python, dash_m, module) == (sys.executable, "-m", "inference.export")
     monkeypatch.setattr(sys, "argv", ["export", *arguments])
-    asked = command.parse_arguments()
+    asked = export_command.parse_arguments()
     assert (asked.weights, asked.calibrate, asked.output, asked.int8) == (light, data / "test-images", output, True)
     assert BACKENDS[backend] is EXPORTED[output.suffix]
 
