@@ -18,7 +18,7 @@ let cancelled = false;
 
 async function open({ threads, provider, model, wasm, folder }) {
   const start = performance.now();
-  Object.assign(ort.env.wasm, { numThreads: threads, wasmPaths: folder, ...(wasm && { wasmBinary: wasm }) });
+  Object.assign(ort.env.wasm, { numThreads: threads, ...(wasm ? { wasmBinary: wasm } : { wasmPaths: folder }) });
   ort.env.logLevel = "error";
   const data = model ?? (await fetchBytes(new URL("model.onnx", folder)));
   // Without this ONNX Runtime would unpack the 8-bit weights again for every image.
