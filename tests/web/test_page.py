@@ -39,7 +39,7 @@ ODD = {
 
 
 def write_images(folder: Path) -> None:
-    """Write images whose pixels a browser would change: alpha, EXIF orientation, a color profile, 16 bits, a palette."""
+    """Write images whose pixels a browser would change: alpha, EXIF orientation, a color profile, a palette."""
     folder.mkdir()
     samples = [Image.open(path).convert("RGB") for path in sorted((WEB / "samples").glob("*.jpg"))]
     exif = Image.Exif()
@@ -48,7 +48,7 @@ def write_images(folder: Path) -> None:
     samples[0].save(folder / "plain.png")
     samples[0].save(folder / "turned.jpg", exif=exif, quality=90)
     samples[1].save(folder / "profile.jpg", icc_profile=profile, quality=85, subsampling=0)
-    samples[1].save(folder / "profile.png", icc_profile=profile)
+    samples[1].save(folder / "tagged.png", icc_profile=profile)
     clear = samples[2].convert("RGBA")
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
     clear.save(folder / "alpha.png")
@@ -126,13 +126,16 @@ def test_unusual_files_get_a_sentence(seen):
 
 def test_controls(seen):
     folder, said = seen
-    assert " ms (WebAssembly" in said["sample"] and " ms (WebAssembly" in said["tiles"]
+    assert " ms (WebAssembly" in said["sample"]
+    assert " ms (WebAssembly" in said["tiles"]
     assert said["clip"] in ("inset(0px)", "inset(0px 0px 0px 0%)")
     assert "Cancelled" in said["cancelled"]
     assert said["overflow"] <= 0
     size = Image.open(WEB / "samples" / "island.jpg").size
     mask, cutout = Image.open(folder / "mask"), Image.open(folder / "cutout")
-    assert mask.size == cutout.size == size and mask.mode == "L" and cutout.mode == "RGBA"
+    assert mask.size == cutout.size == size
+    assert mask.mode == "L"
+    assert cutout.mode == "RGBA"
     features = json.loads((folder / "polygons").read_text())["features"]
     assert sum(feature["properties"]["pixels"] for feature in features) == (np.asarray(mask) == 255).sum()
 
@@ -148,7 +151,8 @@ def test_polygons_of_a_geotiff_are_in_degrees(seen):
 
 
 def test_works_offline_and_from_a_single_file(seen):
-    assert "is ready" in seen[1]["offline"] and " ms (WebAssembly" in seen[1]["single"]
+    assert "is ready" in seen[1]["offline"]
+    assert " ms (WebAssembly" in seen[1]["single"]
 
 
 def test_nothing_goes_wrong_and_nothing_leaves(seen):
