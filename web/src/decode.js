@@ -36,6 +36,18 @@ function readJpegHeader(bytes) {
   return {};
 }
 
+// Return a JPEG file without APP1 and APP2 segments: browsers turn by EXIF and convert profiles whatever they are asked.
+function plainJpeg(bytes) {
+  const parts = [bytes.subarray(0, 2)];
+  let at = 2;
+  while (at + 4 < bytes.length && bytes[at] === 255 && bytes[at + 1] !== 0xda) {
+    const end = at + 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
+    if (bytes[at + 1] !== 0xe1 && bytes[at + 1] !== 0xe2) parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return new Blob([...parts, bytes.subarray(at)], { type: "image/jpeg" });
+}
+
 function readWebpHeader(bytes) {
   const kind = text(bytes, 12, 4);
   const at = (i) => bytes[i] ?? 0;
@@ -134,5 +146,6 @@ export async function decode(file, choice) {
     if (header.components === 4)
       notices.push("This JPEG file has CMYK colors: the browser converts them, so the map may differ from getsmaps.py.");
   }
-  return { ...(await browserPixels(file, notices)), notices };
+  const plain = format === "JPEG" ? plainJpeg(bytes) : file;
+  return { ...(await browserPixels(plain, notices)), notices };
 }
