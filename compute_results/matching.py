@@ -1,4 +1,4 @@
-"""Which map belongs to which mask, by file name."""
+"""Match maps to masks by file name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def match_maps(masks: Mapping[str, Path], folder: Path) -> Matching:
 
 
 def describe(matching: Matching) -> str:
-    """Say in one clause which maps are missing and which are surplus, with their number and the first few names."""
+    """Return a clause on which maps are missing and which are surplus: counts and the first few names."""
     clauses = []
     if matching.missing:
         clauses.append(f"{_count(matching.missing, 'mask')} without a map ({_few(matching.missing)})")

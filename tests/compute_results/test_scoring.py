@@ -13,7 +13,7 @@ from PIL import Image
 
 from compute_results.matching import find_masks, match_maps
 from compute_results.scoring import score
-from compute_results.table_config import read_plan
+from compute_results.table_config import read_table_config
 
 FILES = {"scores.json", "scores.csv", "scores.md", "scores.tex", "per_image.csv", "curves.csv"}
 
@@ -63,7 +63,7 @@ def results(folder: Path) -> dict[tuple[str, str], dict]:
 def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, methods):
     maps = [f"{method}={shared / 'maps' / f'{method}_ORSSD'}" for method in methods]
     source = ("--dataset", "ORSSD", "--root", shared / "data" / "ORSSD")
-    shown = command(*source, "--maps", *maps, "--protocol", protocol, "--out", tmp_path / "out").stdout
+    shown = command(*source, "--maps", *maps, "--protocol", protocol, "--output", tmp_path / "out").stdout
     known = json.loads((shared / "fixtures" / "scores.json").read_text())[f"protocol {protocol}"]
     found = results(tmp_path / "out")
     assert list(found) == [(method, "ORSSD") for method in methods]
@@ -79,7 +79,7 @@ def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, met
 def test_everything_is_written_and_says_its_protocol(command, folders, protocol):
     shown = command(
         *("--masks", "set/test-labels", "--dataset", "Discs", "--maps", "good=good", "bad=bad"),
-        *("--protocol", protocol, "--out", "new/out"),
+        *("--protocol", protocol, "--output", "new/out"),
     )
     out = folders / "new" / "out"
     drawn = {f"{kind}_Discs.{ending}" for kind in ("pr", "fbeta") for ending in ("png", "pdf")}
@@ -134,7 +134,7 @@ def test_a_yaml_names_a_whole_table(command, folders, tmp_path_factory):
     save(folders / "one" / "0.png", disc(20, 30, 9))
     (folders / "tables" / "paper.yaml").write_text("""
 protocol: authors
-out: scores
+output: scores
 datasets:
   ORSSD: {root: ../set}
   Twin: {dataset: EORSSD, root: ../set, split: test}
@@ -159,8 +159,8 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
     save(folders / "good_B" / "0.png", disc(5, 5, 3))
     save(folders / "b" / "0.png", disc(5, 5, 3))
     text = "datasets: {A: {masks: set/test-labels}, B: {masks: b}}\nmethods: {good: 'good_{dataset}'}\n"
-    (folders / "t.yaml").write_text(text + "protocol: field\nout: elsewhere\n")
-    command("--config", "t.yaml", "--protocol", "authors", "--out", "out")
+    (folders / "t.yaml").write_text(text + "protocol: field\noutput: elsewhere\n")
+    command("--config", "t.yaml", "--protocol", "authors", "--output", "out")
     assert [record["images"] for record in results(folders / "out").values()] == [3, 1]
     assert json.loads((folders / "out" / "scores.json").read_text())["protocol"] == "authors"
     assert not (folders / "elsewhere").exists()
@@ -177,7 +177,7 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
         ("datasets: {A: {masks: m}}\nmethods: {a: {C: b}}", "has maps for C"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b, a: c}", "'a' is there twice"),
         ("datasets: {A: {masks: m}}\nmethods: {a: 3}", "must be a path"),
-        ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "method a must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "methods.a must be a path or a mapping"),
         ("datasets: [A]\nmethods: {a: b}", "must be a mapping"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: both", "no protocol 'both'"),
         ("datasets: {A", "not valid YAML"),
@@ -187,7 +187,7 @@ def test_bad_yaml_is_named_in_one_line(tmp_path, text, message):
     path = tmp_path / "t.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        read_plan(path)
+        read_table_config(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -195,7 +195,7 @@ def test_bad_yaml_is_named_in_one_line(tmp_path, text, message):
 def test_bad_yaml_stops_the_command(command, folders):
     (folders / "t.yaml").write_text("datasets: {A: {mask: m}}\nmethods: {a: b}")
     done = command("--config", "t.yaml", "--protocol", "authors", fails=True)
-    assert done.stderr.startswith("error: t.yaml: data set A has no key mask")
+    assert done.stderr.startswith("error: t.yaml: datasets.A has no key mask")
     assert done.stderr.count("\n") == 1
 
 
@@ -227,7 +227,7 @@ def test_bad_arguments_are_one_line(command, folders, arguments, message):
 
 def test_missing_and_surplus_maps_stop_it_unless_allowed(command, folders):
     (folders / "good" / "1.png").rename(folders / "good" / "stranger.png")
-    call = ("--masks", "set/test-labels", "--maps", "good=good", "bad=bad", "--protocol", "authors", "--out", "out")
+    call = ("--masks", "set/test-labels", "--maps", "good=good", "bad=bad", "--protocol", "authors", "--output", "out")
     stopped = command(*call, fails=True)
     assert (
         "good on test-labels (good): 1 mask without a map (1) and 1 map without a mask (stranger.png)" in stopped.stderr
@@ -252,7 +252,7 @@ def test_no_fitting_map_at_all_stops_it_even_if_allowed(command, folders):
 
 
 def test_an_ambiguous_map_and_an_unreadable_file_are_named(command, folders):
-    call = ("--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors", "--out", "out")
+    call = ("--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors", "--output", "out")
     command(*call)
     before = {path.name: path.read_bytes() for path in (folders / "out").iterdir()}
     save(folders / "good" / "2_again.png", disc(1, 1, 1))
