@@ -32,6 +32,7 @@ from compute_results.protocols import PROTOCOLS
 from compute_results.result import Scores
 from compute_results.scoring import load_protocol, score
 from compute_results.table_config import MaskSource, TableConfig
+from datasets.catalog import DATASETS
 from utils.files import atomic_write
 
 
@@ -159,10 +160,12 @@ def _config(arguments: argparse.Namespace) -> TableConfig:
 
 
 def _parser() -> CommandParser:
-    layout = "layout of the YAML file for --config:\n" + (table_config.__doc__ or "").partition("\n\n")[2]
+    layout = (table_config.__doc__ or "").partition("\n\n")[2]
     parser = CommandParser(description=__doc__, epilog=layout)
     masks = parser.add_argument_group("masks and maps of one data set")
-    masks.add_argument("--dataset", metavar="NAME", help="known data set, read from --root; with --masks: its name")
+    masks.add_argument(
+        "--dataset", metavar="NAME", help=f"one of {', '.join(DATASETS)}; with --masks: a name for the table"
+    )
     masks.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     masks.add_argument("--split", choices=("train", "test"), help="with --root: the split (default: test)")
     masks.add_argument("--masks", type=Path, metavar="DIR", help="any folder of masks, sub-folders included")

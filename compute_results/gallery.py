@@ -30,7 +30,7 @@ from PIL import Image, ImageFilter
 from compute_results.matching import match_maps
 from compute_results.options import CommandParser, maps_by_method
 from compute_results.protocols.authors import score_image
-from datasets.catalog import Pair, find_pairs, pair_folders
+from datasets.catalog import DATASETS, Pair, find_pairs, pair_folders
 from datasets.io import open_image, read_map, read_mask
 from utils.files import atomic_write
 
@@ -179,7 +179,7 @@ def main() -> None:
 def _parser() -> CommandParser:
     parser = CommandParser(description=__doc__)
     source = parser.add_argument_group("images and masks: a known data set, or two folders")
-    source.add_argument("--dataset", metavar="NAME", help="known data set")
+    source.add_argument("--dataset", metavar="NAME", help=f"one of {', '.join(DATASETS)}")
     source.add_argument("--root", type=Path, metavar="DIR", help="with --dataset: its folder")
     source.add_argument("--split", choices=("train", "test"), default="test", help="with --dataset (default: test)")
     source.add_argument("--images", type=Path, metavar="DIR", help="folder of images")

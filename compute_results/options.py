@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,18 +21,11 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_renamed(self, old: str, new: str) -> None:
         """Refuse the option `old` with a message that names `new`."""
-        self.add_argument(old, action=_Renamed, nargs="?", const=new, help=argparse.SUPPRESS)
 
+        def refuse(_: str) -> NoReturn:
+            raise argparse.ArgumentTypeError(f"this option is now called {new}")
 
-class _Renamed(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        parser.error(f"{option_string} is now called {self.const}: use {self.const}")
+        self.add_argument(old, type=refuse, nargs="?", const="", help=argparse.SUPPRESS)
 
 
 def check_name(name: str) -> str:

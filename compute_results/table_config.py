@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic import model_validator as validator
 from pydantic_core import ErrorDetails
 
@@ -46,12 +46,6 @@ def _by_dataset(value: object) -> object:
         return {_EVERY: value}
     if not isinstance(value, dict) or not value:
         raise ValueError(f"must be a path or a mapping from data sets to paths, not {value!r}")
-    return value
-
-
-def _not_empty(value: dict) -> dict:
-    if not value:
-        raise ValueError("must be a mapping with at least one name")
     return value
 
 
@@ -96,10 +90,8 @@ class _File(_Strict):
 
     protocol: Literal["authors", "field"] | None = None
     output: _Path | None = None
-    datasets: Annotated[dict[_Name, MaskSource], AfterValidator(_not_empty)]
-    methods: Annotated[
-        dict[_Name, Annotated[dict[str, _Path], BeforeValidator(_by_dataset)]], AfterValidator(_not_empty)
-    ]
+    datasets: Annotated[dict[_Name, MaskSource], Field(min_length=1)]
+    methods: Annotated[dict[_Name, Annotated[dict[str, _Path], BeforeValidator(_by_dataset)]], Field(min_length=1)]
 
     @validator(mode="after")
     def _check(self) -> "_File":
@@ -175,7 +167,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 def _message(error: ErrorDetails) -> str:
     """Say in one sentence where the configuration is wrong and what it should be."""
-    *parents, key = [str(part) for part in error["loc"]] or ["the file"]
+    *parents, key = [str(part) for part in error["loc"] if part != "[key]"] or ["the file"]
     where, kind, found = ".".join(parents) or "the file", error["type"], error["input"]
     if kind == "extra_forbidden":
         if key in _RENAMED:
@@ -189,7 +181,8 @@ def _message(error: ErrorDetails) -> str:
         return f"{place} {error['ctx']['error']}" if error["loc"] else str(error["ctx"]["error"])
     if key == "protocol":
         return f"no protocol {found!r}: choose {' or '.join(PROTOCOLS)}"
-    if kind in ("dict_type", "model_type"):
+    if kind in ("dict_type", "model_type", "too_short"):
         return f"{place} must be a mapping of names, not {found!r}: see --help for the layout"
-    expected = {"is_instance_of": "a path", "path_type": "a path", "string_type": "text (in quotes)"}.get(kind)
-    return f"{place} must be {expected or error['ctx']['expected']}, not {found!r}: correct it"
+    types = {"is_instance_of": "a path", "path_type": "a path", "string_type": "text (in quotes)"}
+    expected = types.get(kind) or error.get("ctx", {}).get("expected", error["msg"])
+    return f"{place} must be {expected}, not {found!r}: correct it"

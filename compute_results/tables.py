@@ -13,6 +13,7 @@ DIGITS = 4
 _MARKS = {None: "", 1: "¹", 2: "²", 3: "³"}
 _LEGEND = "¹ ² ³: the best three of each column."
 _LATEX_COMMANDS = {1: "first", 2: "second", 3: "third"}
+_LATEX_GLYPHS = str.maketrans({"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"})
 _LATEX_PREAMBLE = r"""% Needs \usepackage{booktabs} and \usepackage{xcolor}.
 \providecommand{\first}[1]{\textbf{\textcolor{red}{#1}}}
 \providecommand{\second}[1]{\textcolor{green!60!black}{#1}}
@@ -70,7 +71,7 @@ def as_latex(scores: Scores) -> str:
         names=["", "Method"],
     )
     style = table.style.format_index(_latex_name, escape="latex", axis="index")
-    style = style.format_index(escape="latex", axis="columns", level=0)
+    style = style.format_index(_latex_name, escape="latex", axis="columns", level=0)
     form = "l" + "c" * len(table.columns)
     body = style.to_latex(column_format=form, hrules=True, multicol_align="c").splitlines(keepends=True)
     per_group = len(table.columns) // len(scores.datasets)
@@ -147,5 +148,6 @@ def _latex_cell(value: str, position: int | None) -> str:
 
 
 def _latex_name(escaped: object) -> str:
-    """Protect a row's first cell: LaTeX takes a star or bracket after the row before it as an option of that row."""
-    return f"{{}}{escaped}" if str(escaped).startswith(("*", "[")) else str(escaped)
+    """Escape what pandas leaves: LaTeX's default fonts lack < > |, and a row's end takes a star or bracket after it."""
+    name = str(escaped).translate(_LATEX_GLYPHS)
+    return "{}" + name if name.startswith(("*", "[")) else name

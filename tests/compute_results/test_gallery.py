@@ -47,6 +47,8 @@ def test_command(root, folders, monkeypatch):
     [
         (("--stems", "x"), "SRAL=maps", "for x"),
         (("--show", "differ"), "SRAL=maps", "compares two methods"),
+        (("--rows", "2"), "SRAL=maps", "--rows: this option is now called --num-images"),
+        (("--num-images", "0"), "SRAL=maps", "--num-images 0"),
         (("--show", "worst", "--stems", "b"), "SRAL=maps", "give it, or --stems"),
         ((), "SRAL", "write METHOD=DIR"),
         ((), "SRAL=nowhere", "nowhere"),

@@ -181,6 +181,21 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
         ("datasets: [A]\nmethods: {a: b}", "must be a mapping"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: both", "no protocol 'both'"),
         ("datasets: {A", "not valid YAML"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\nout: x", "the key out is now called output"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\noutput: 3", "output must be a path, not 3"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {A: on}}", "methods.a.A must be a path, not True"),
+        ("datasets: {A: {masks: 5}}\nmethods: {a: b}", "datasets.A.masks must be a path, not 5"),
+        ("datasets: {A: {root: r, split: val}}\nmethods: {a: b}", "datasets.A.split must be 'train' or 'test'"),
+        ("datasets: {A: {root: r, dataset: 4199}}\nmethods: {a: b}", "datasets.A.dataset must be text (in quotes)"),
+        ("datasets: {A: {masks: m, split: test}}\nmethods: {a: b}", "split means nothing there"),
+        ("datasets: {A: m}\nmethods: {a: b}", "datasets.A must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {}", "methods must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {1: b, '1': c}", "'1' is there twice"),
+        ('datasets: {A: {masks: m}}\nmethods: {"a\\nb": c}', "cannot be a name in a table"),
+        ("datasets: {A: {masks: m}}\nmethods: {'': c}", "cannot be a name in a table"),
+        ("datasets: {A: {masks: m}}\nmethods: {[a]: c}", "not valid YAML"),
+        ("- a", "must be a mapping"),
+        ("", "must be a mapping"),
     ],
 )
 def test_bad_yaml_is_named_in_one_line(tmp_path, text, message):
@@ -190,6 +205,37 @@ def test_bad_yaml_is_named_in_one_line(tmp_path, text, message):
         read_table_config(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_names_that_yaml_reads_as_numbers_or_booleans_stay_as_written(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text("datasets: {2021: {masks: m}, on: {masks: m}}\nmethods: {1.10: 'a/{dataset}', off: {on: b}}")
+    config = read_table_config(path)
+    assert list(config.sets) == ["2021", "on"]
+    assert config.maps == {
+        ("1.10", "2021"): tmp_path / "a/2021",
+        ("1.10", "on"): tmp_path / "a/on",
+        ("off", "on"): tmp_path / "b",
+    }
+
+
+def test_authors_needs_no_heavy_package(root, folders):
+    """Scoring alone installs without torch, and no other protocol's packages are imported."""
+    absent = ["torch", "thop", "skimage", "cv2", "py_sod_metrics", "timm"]
+    script = root / "compute_results" / "compute_metrics.py"
+    arguments = [str(script), "--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors"]
+    code = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({absent}))
+sys.argv = {[*arguments, "--output", "out", "--workers", "1"]}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=folders, check=True, timeout=120)
+    assert (folders / "out" / "scores.tex").is_file()
+    field = code.replace("'authors'", "'field'")
+    done = subprocess.run([sys.executable, "-c", field], cwd=folders, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "error: protocol field needs cv2: pip install -r requirements-scoring.txt\n"
 
 
 def test_bad_yaml_stops_the_command(command, folders):
@@ -216,6 +262,13 @@ def test_bad_yaml_stops_the_command(command, folders):
         ("--masks set/test-labels --maps good=good --protocol authors --workers 0", "0 workers"),
         ("--config t.yaml --masks set --protocol authors", "leave out --masks"),
         ("--config gone.yaml --protocol authors", "gone.yaml"),
+        (
+            "--masks set/test-labels --maps good=good --protocol authors --out o",
+            "--out: this option is now called --output",
+        ),
+        ("--masks set/test-labels --maps good=good --protocol authors --outp o", "unrecognized arguments: --outp"),
+        ("--masks set/test-labels --maps good=good --protocol other", "'authors', 'field'"),
+        ("--masks set/test-labels --maps good=good --protocol authors --output set/test-labels/0.png", "is a file"),
     ],
 )
 def test_bad_arguments_are_one_line(command, folders, arguments, message):
