@@ -170,7 +170,7 @@ def _message(error: ErrorDetails) -> str:
     *parents, key = [str(part) for part in error["loc"] if part != "[key]"] or ["the file"]
     where, kind, found = ".".join(parents) or "the file", error["type"], error["input"]
     if kind == "extra_forbidden":
-        if key in _RENAMED:
+        if key in _RENAMED and not parents:
             return f"the key {key} is now called {_RENAMED[key]}: rename it"
         known = sorted((MaskSource if parents else _File).model_fields)
         return f"{where} has no key {key}: choose from {', '.join(known)}"

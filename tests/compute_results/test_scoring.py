@@ -219,6 +219,15 @@ def test_names_that_yaml_reads_as_numbers_or_booleans_stay_as_written(tmp_path):
     }
 
 
+def test_yaml_s_merge_keys_share_what_sets_have_in_common(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "datasets:\n  E: &e {dataset: EORSSD, root: e}\n  Train: {<<: *e, split: train}\nmethods: {a: '{dataset}'}"
+    )
+    train = read_table_config(path).sets["Train"]
+    assert (train.dataset, train.root, train.split) == ("EORSSD", tmp_path / "e", "train")
+
+
 def test_authors_needs_no_heavy_package(root, folders):
     """Scoring alone installs without torch, and no other protocol's packages are imported."""
     absent = ["torch", "thop", "skimage", "cv2", "py_sod_metrics", "timm"]
