@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.catalog import IMAGE_SUFFIXES
+from datasets.catalog import IMAGE_SUFFIXES, image_files
 
 
 class MapMask(NamedTuple):
@@ -93,8 +93,7 @@ def describe(matching: Matching) -> str:
 def _files(folder: Path, what: str) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder} to read {what} from: check its path")
-    visible = (path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts))
-    return sorted(path for path in visible if path.is_file())
+    return sorted(path for path in image_files(folder) if path.is_file())
 
 
 def _owner(masks: Mapping[str, Path], relative: Path) -> str | None:

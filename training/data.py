@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from datasets.catalog import Pair, find_pairs, leave_out, pair_folders, split_validation
+from datasets.catalog import Pair, find_pairs, pair_folders
+from datasets.split import leave_out, split_validation
 from tools.make_sample import make_sample_set
 from training.config import DataConfig
 
@@ -21,5 +22,5 @@ def find_data(settings: DataConfig) -> tuple[list[Pair], list[Pair], list[Pair]]
         if settings.dataset == "sample":
             make_sample_set(Path(settings.root))
         pairs = find_pairs(settings.dataset, settings.root, "train")
-    pairs = leave_out(pairs, settings.exclude)
-    return pairs, *split_validation(pairs, settings.validation, settings.validation_seed)
+    parts = split_validation(pairs, settings.validation, settings.validation_seed, settings.exclude)
+    return leave_out(pairs, settings.exclude), *parts

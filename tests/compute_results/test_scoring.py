@@ -338,3 +338,14 @@ def test_color_masks_and_sub_folders(tmp_path, protocol):
     result = score(match_maps(find_masks(tmp_path / "masks"), tmp_path / "maps").pairs, protocol, workers=1)
     assert result.figures["MAE"] == 0
     assert set(result.per_image) == {"ship/1", "plane/1"}
+
+
+def test_linked_sub_folders_are_scored_as_training_reads_them(tmp_path):
+    save(tmp_path / "store" / "1.png", disc(30, 30, 12))
+    save(tmp_path / "maps" / "ship" / "1.png", disc(30, 30, 12))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "ship").symlink_to(tmp_path / "store")
+    (tmp_path / "masks" / "round").symlink_to(tmp_path / "masks")
+    masks = find_masks(tmp_path / "masks")
+    assert list(masks) == ["ship/1"]
+    assert [pair.stem for pair in match_maps(masks, tmp_path / "maps").pairs] == ["ship/1"]
