@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from models.config import SIDE_LIMIT, DetectorConfig
+from models.config import DetectorConfig
 from models.encoders import Encoder
 from models.hosts import Host, build_host
 from models.ppm import PPM
@@ -12,12 +12,13 @@ from models.vit import JOINED, Tokens
 
 __all__ = ["OUTPUT_SCALE", "STRIDE", "Detector", "build_detector", "check_size"]
 
-OURS_ALONE = {
+WITHOUT_HOST = {
+    "encoder_size": ("sees its image as it is", "null"),
     "tokens": ("has an encoder of its own", "null"),
     "refined": ("has none of our blocks", "false"),
     "drop_path": ("has an encoder of its own", "0"),
 }
-"""What a host cannot be configured with: why, and how to leave it out."""
+"""Keys that a host cannot have: why, and the value that leaves them out."""
 
 
 class Detector(nn.Module):
@@ -85,9 +86,9 @@ def build_detector(
             tokens, refined or drop_path.
     """
     if config.encoder_size is not None:
-        _check_encoder_size(*config.encoder_size, config)
+        check_size(*config.encoder_size, "encoder_size")
     if config.host is not None:
-        for name, (why, nothing) in OURS_ALONE.items():
+        for name, (why, nothing) in WITHOUT_HOST.items():
             if getattr(config, name):
                 raise ValueError(f"{name}: {config.name} {why}; leave {name} out ({nothing})")
         return build_host(config, encoder_weights)
@@ -97,11 +98,3 @@ def build_detector(
     ppm = PPM(encoder.channels[-1], config.width)
     tsdd = TSDD(encoder.channels, config.width, config.head_channels, config.head, config.refined)
     return Detector(encoder, ppm, tsdd, config)
-
-
-def _check_encoder_size(height: int, width: int, config: DetectorConfig) -> None:
-    check_size(height, width, "encoder_size")
-    if config.host is not None:
-        raise ValueError(f"encoder_size: {config.name} sees its image as it is; leave encoder_size out (null)")
-    if max(height, width) > SIDE_LIMIT:
-        raise ValueError(f"encoder_size must be at most {SIDE_LIMIT} a side, not {height}×{width}")

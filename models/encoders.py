@@ -8,15 +8,14 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.layers import DropPath, resample_abs_pos_embed
 from timm.models import FeatureListNet
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from models.saved_state import read_saved_state
-from utils.safetensors_header import check_safetensors_header
+from utils.safetensors_file import open_safetensors
 from utils.text import one_line
+from utils.torch_file import read_torch_file
 
 STEM_CHANNELS = 64
 
@@ -197,22 +196,15 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
     try:
-        state = _read_safetensors(path) if path.suffix == ".safetensors" else read_saved_state(path)
-    except ValueError as error:
-        raise ValueError(f"encoder weights {path}: not a readable state dict ({error})") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"encoder weights {path}: holds a {type(state).__name__}, expected a state dict")
-    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        if path.suffix == ".safetensors":
+            with open_safetensors(path) as file:
+                state = {key: file.get_tensor(key) for key in file.offset_keys()}  # in the file's order
+        else:
+            state = read_torch_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"encoder weights {path}: not a readable state dict ({one_line(error)})") from error
     derived = ("num_batches_tracked", "relative_position_index", "attn_mask")
-    return {key: value for key, value in tensors.items() if not key.endswith(derived)}
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        check_safetensors_header(path)
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(one_line(error)) from error
+    return {key: value for key, value in state.items() if not key.endswith(derived)}
 
 
 def _match_names(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -1,17 +1,16 @@
 """The joint loss: every term has a name, and its weight is set here and nowhere else."""
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.tfgm import TFGM
+from utils.config import configuration
 
 BORDER = 15
 """Pixels of the map to either side that `boundary_weight` looks at."""
 
 
-@dataclass
+@configuration
 class LossWeights:
     """The weight of each loss term (paper, joint loss; values as the release's).
 

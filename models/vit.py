@@ -5,13 +5,13 @@ knows objects that a small set never shows; but it has one coarse stride. So the
 to itself, and both speak in F3, F4 and F5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerNorm2d, resample_abs_pos_embed
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from models.config import TokensConfig
@@ -20,9 +20,6 @@ from models.resize import bilinear
 
 JOINED = 3
 """How many of the deepest features the tokens join."""
-POSITION = "encoder.tokens.body.model.pos_embed"
-"""A detector's name for the embedding of its patches' places."""
-
 
 class Tokens(nn.Module):
     """A plain transformer whose features at some depths are added to F3, F4 and F5, each through a 1×1 convolution.
@@ -89,23 +86,6 @@ class Tokens(nn.Module):
         if blocks:
             self.body.requires_grad_(False)
             self.body.model.blocks[blocks:].requires_grad_(True)
-
-
-def for_grid(state: Mapping[str, Tensor], old: TokensConfig | None, new: TokensConfig | None) -> dict[str, Tensor]:
-    """A detector's tensors with its tokens' position embedding, if it has one, resampled for another grid.
-
-    Args:
-        state: of a detector; left as it is.
-        old, new: its tokens as they are and as they are to be; None where it has none.
-    """
-    if old is None or new is None or old.grid == new.grid or POSITION not in state:
-        return dict(state)
-    position = state[POSITION]  # 1×n×C, with or without places for the class token and the like before the grid's
-    prefix = position.shape[1] - old.grid[0] * old.grid[1] if position.ndim == 3 else -1
-    if prefix < 0:  # not of that grid: whoever fills a network with it will say so
-        return dict(state)
-    resampled = resample_abs_pos_embed(position, list(new.grid), list(old.grid), num_prefix_tokens=prefix)
-    return {**state, POSITION: resampled}
 
 
 def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> nn.Module:

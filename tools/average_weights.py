@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from models.config import without_sizes
-from models.vit import for_grid
+from models.state import resample_positions
 from models.weights import load_detector, read_header, save_weights
 from tools.inspect_sr import load_checkpointed
 from training.checkpoint import FOLDER
@@ -41,7 +41,7 @@ def soup(sources: Sequence[Path], target: Path, command: str = "") -> None:
     for source, (detector, _) in zip(sources, found, strict=True):
         if without_sizes(detector.config) != without_sizes(first.config):
             raise ValueError(f"{source} is of another detector than {sources[0]}: a mean needs one configuration")
-    states = [for_grid(part.state_dict(), part.config.tokens, first.config.tokens) for part, _ in found]
+    states = [resample_positions(part.state_dict(), part.config.tokens, first.config.tokens) for part, _ in found]
     means = {
         key: torch.stack([state[key] for state in states]).mean(dim=0) if value.is_floating_point() else value
         for key, value in states[0].items()

@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from models.config import SRALConfig
-from models.saved_state import read_saved_state
 from models.sral import SRAL, build_sral
-from models.weights import fill, save_weights
+from models.state import fill
+from models.weights import save_weights
+from utils.torch_file import read_torch_file
 
 _LAYERS = {  # ours -> released, inside a transposed aggregation block
     "fuse": "fuse", "norm": "bn1",
@@ -83,12 +84,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"released checkpoint {path}: no such file")
     try:
-        state = read_saved_state(path)
+        return read_torch_file(path)
     except ValueError as error:
         raise ValueError(f"{path}: not a plain state dict ({error})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds something other than a plain state dict of tensors")
-    return state
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python -m tools.prune RUN/best.safetensors OUT.safetensors [--half] [--bare] [--token-grid ROWS COLUMNS]
 
 With --bare, a host's own state dict, which the host's own code loads: `network.load_state_dict(load_file(OUT))`.
-With --encoder-size or --token-grid, the network sees its image larger than it was trained to (`models.resized`).
+With --encoder-size or --token-grid, the network sees its image larger than it was trained to (`models.fixres`).
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.hosts import release, run_host_file
-from models.resized import resized
+from models.fixres import at_resolution
 from models.weights import load_detector, read_header, save_bare, save_weights
 
 
@@ -31,17 +31,17 @@ def prune(
         target: the .safetensors file to write.
         half: store fp16 (half the size); loading gives fp32 again, rounded to fp16.
         bare: write a host's own state dict, by its own names and without its configuration.
-        encoder_size, token_grid: another size for the encoder or its tokens, as `models.resized.resized`.
+        encoder_size, token_grid: another size for the encoder or its tokens, as `models.fixres.at_resolution`.
 
     Returns:
         The network's number of parameters.
 
     Raises:
-        FileNotFoundError, ValueError: as `models.weights.load_detector` and `resized`; or `bare` for our own detector.
+        FileNotFoundError, ValueError: as `models.weights.load_detector` and `at_resolution`; or `bare` for our own detector.
     """
     detector = load_detector(source)
     if encoder_size is not None or token_grid is not None:
-        detector = resized(detector, encoder_size, token_grid)
+        detector = at_resolution(detector, encoder_size, token_grid)
     kept, save = (release(detector), save_bare) if bare else (detector, save_weights)
     save(target, kept.half() if half else kept, read_header(source)["about"])
     return sum(parameter.numel() for parameter in detector.parameters())

@@ -13,14 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import models.hosts.smp  # noqa: F401 (registers its networks)
 from models.config import DetectorConfig
 from models.encoders import load_encoder_weights
-from models.hosts.registry import HostKind, find_kind, register, run_host_file
+from models.hosts.registry import HostKind, find_kind
 from models.resize import OUTPUT_SCALE, bilinear, check_size
 from utils.text import one_line
-
-__all__ = ["Host", "build_host", "register", "release", "run_host_file"]
 
 SHALLOW_STRIDE = 4
 PREFIX_LIMIT = 8

@@ -9,7 +9,7 @@ import torch
 
 from models.config import DetectorConfig, TokensConfig
 from models.detector import build_detector
-from models.resized import resized
+from models.fixres import at_resolution
 from models.weights import load_detector, read_header, save_weights
 from tests.helpers import small_network, speaking_detector
 from tools.average_weights import soup
@@ -62,7 +62,7 @@ def test_stages_of_a_run_and_another_size(trained_run, tmp_path):
 def test_a_mean_has_the_first_ones_grid(tmp_path):
     tokens = TokensConfig("vit_tiny_patch16_224", (3, 4), (1,))
     coarse = speaking_detector(DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=tokens))
-    fine = resized(coarse, token_grid=(5, 6))
+    fine = at_resolution(coarse, token_grid=(5, 6))
     fine.encoder.tokens.body.model.pos_embed.data += 1  # resampled, it is one everywhere as well
     for name, detector in (("coarse", coarse), ("fine", fine)):
         save_weights(tmp_path / f"{name}.safetensors", detector)
