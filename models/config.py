@@ -172,6 +172,13 @@ class ASRDConfig:
     colours: Literal["ycbcr", "luma"] = "ycbcr"
     dropout: tuple[Share, Share] = (0.5, 0.1)
 
+    @field_validator("shallow_kernel", "fuse_kernel", mode="before")
+    @classmethod
+    def _is_number(cls, kernel: Any) -> Any:
+        if isinstance(kernel, bool):  # which equals a number
+            raise ValueError("must be 1 or 3")
+        return kernel
+
 
 @configuration
 class TFGMConfig:

@@ -57,7 +57,7 @@ def test_the_command_writes_it(detector, root, tmp_path):
     save_weights(tmp_path / "run.safetensors", detector)
     sizes = ("--encoder-size", "96", "160", "--token-grid", "5", "6")
     files = [str(tmp_path / name) for name in ("run.safetensors", "pruned.safetensors")]
-    subprocess.run([sys.executable, "-m", "tools.prune", *files, *sizes], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "tools.prune", files[0], "--output", files[1], *sizes], cwd=root, check=True)
     assert read_header(files[1])["config"] == replace(FINER, encoder_size=(96, 160))
     rgb = torch.randn(1, 3, 64, 96)
     with torch.no_grad():

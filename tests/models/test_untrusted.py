@@ -437,7 +437,7 @@ PICKLES = {
     "a memo of 68 GB": b"\x80\x02}r\xff\xff\xff\xff" + b"(X\x01\x00\x00\x00wK\x01t.",
     "a string of 4 GB": b"\x80\x02X\xff\xff\xff\xffabc.",
     "bytes of 16 EB": b"\x80\x04\x8e" + b"\xff" * 8 + b"abc.",
-    "3 MB of dicts": b"\x80\x02" + b"}" * (3 << 20) + b".",
+    "250,000 dicts": b"\x80\x02" + b"}" * 250_000 + b".",
     "nothing": b"",
     "no end": b"\x80\x02}",
     "an end only": b"\x80\x02.",
