@@ -139,6 +139,12 @@ class DetectorConfig:
     def _is_name(cls, name: str) -> str:
         return _timm_name(name)
 
+    def given_host(self) -> HostConfig:
+        """Return `host`, in networks that are built from one."""
+        if self.host is None:
+            raise ValueError("the configuration names no host: set host.network")
+        return self.host
+
     @property
     def name(self) -> str:
         """The network's name for messages: its host or encoder."""

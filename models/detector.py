@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from models.attachable import Channels, Features
 from models.config import DetectorConfig
 from models.encoders import Encoder
 from models.hosts import Host, build_host
@@ -58,15 +59,15 @@ class Detector(nn.Module):
         logits = bilinear(logits, (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
         return {"logits": logits, "features": features, "context": context, "decoded": decoded}
 
-    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """As `models.sral.Attachable` has it: F2, F6 and the blocks on F2…F5."""
+    def forward_features(self, rgb: Tensor) -> Features:
+        """Return the logits with what the training branches read: F2, F6 and the blocks on F2…F5."""
         found = self(rgb)
-        shallow = bilinear(found["features"][1], tuple(side // 4 for side in rgb.shape[-2:]))
-        forward_features = {"shallow": shallow, "context": found["context"], "coarse": found["decoded"][1:]}
-        return {"logits": found["logits"]} | forward_features
+        shallow = bilinear(found["features"][1], [side // 4 for side in rgb.shape[-2:]])
+        coarse = found["decoded"][1:]
+        return {"logits": found["logits"], "shallow": shallow, "context": found["context"], "coarse": coarse}
 
-    def channels(self) -> dict[str, int | list[int]]:
-        """Of what `forward_features` gives, by the same names."""
+    def channels(self) -> Channels:
+        """Return the channels of what `forward_features` returns."""
         width = self.config.width
         return {"shallow": self.encoder.channels[1], "context": width, "coarse": [width] * 4}
 

@@ -4,12 +4,13 @@ import difflib
 import re
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
 from timm.layers import DropPath, resample_abs_pos_embed
-from timm.models import FeatureListNet
+from timm.models import FeatureListNet, PretrainedCfg
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
@@ -115,7 +116,7 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         ValueError: the weights could not be had, or there are no paths for its drop_path_rate.
     """
     try:
-        body = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+        body: Any = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
@@ -138,7 +139,15 @@ def _nothing_to_drop(name: str) -> ValueError:
 
 def expects_one_size(name: str) -> bool:
     """Whether a timm network is made for one input size: it may take others, but pads, masks and shifts by them."""
-    return bool(timm.get_pretrained_cfg(name).fixed_input_size)
+    return pretrained_config(name).fixed_input_size
+
+
+def pretrained_config(name: str) -> PretrainedCfg:
+    """Return what timm records of a network: input size, statistics… Raises ValueError if it has none."""
+    found = timm.get_pretrained_cfg(name)
+    if found is None:
+        raise ValueError(f"timm has no configuration of {name!r}")
+    return found
 
 
 def size_options(name: str, input_size: tuple[int, int]) -> dict:
@@ -184,7 +193,7 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
     body.load_state_dict(matched, strict=False)  # all but num_batches_tracked, which eval never reads
 
 
-def _for_grid(position: Tensor, transformer: nn.Module) -> Tensor:
+def _for_grid(position: Tensor, transformer: Any) -> Tensor:
     """A plain transformer's position embedding, 1×n×C of a square grid, for the grid that it is built for."""
     prefix = getattr(transformer, "num_prefix_tokens", None)
     if prefix is None or position.ndim != 3 or (position.shape[1] - prefix) ** 0.5 % 1:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from models.detector import Detector, build_detector
+from models.hosts import Host
 from models.state import fill, resample_positions
 
 
 def at_resolution(
-    detector: Detector, encoder_size: Sequence[int] | None = None, token_grid: Sequence[int] | None = None
-) -> Detector:
+    detector: Detector | Host, encoder_size: Sequence[int] | None = None, token_grid: Sequence[int] | None = None
+) -> Detector | Host:
     """Return a copy of a network whose encoder or transformer reads another size; its input and map keep theirs.
 
     Args:
@@ -31,10 +32,10 @@ def at_resolution(
     """
     config = detector.config
     if encoder_size is not None:
-        config = replace(config, encoder_size=tuple(encoder_size))
+        config = replace(config, encoder_size=(encoder_size[0], encoder_size[1]))
     if token_grid is not None:
         if config.tokens is None:
             raise ValueError(f"token grid: {config.name} has no tokens that could read another")
-        config = replace(config, tokens=replace(config.tokens, grid=tuple(token_grid)))
+        config = replace(config, tokens=replace(config.tokens, grid=(token_grid[0], token_grid[1])))
     state = resample_positions(detector.state_dict(), detector.config.tokens, config.tokens)
     return fill(build_detector(config), state, f"{config.name} at another size").eval()

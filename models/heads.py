@@ -44,7 +44,7 @@ def set_foreground_prior(network: nn.Module, share: float) -> None:
             "foreground_prior: a host's own head begins as the host has it; leave foreground_prior out (null)"
         )
     for head in heads:
-        nn.init.constant_(head.predict.bias, math.log(share / (1 - share)))
+        nn.init.constant_(head.get_parameter("predict.bias"), math.log(share / (1 - share)))
 
 
 class TransposedHead(nn.Module):

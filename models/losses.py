@@ -1,5 +1,7 @@
 """The joint loss: every term has a name, and its weight is set here and nowhere else."""
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -97,4 +99,4 @@ def loss_terms(
 
 def joint_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """The weighted sum of the terms: the scalar that is minimized."""
-    return sum(weights[name] * term for name, term in terms.items())
+    return cast(Tensor, sum(weights[name] * term for name, term in terms.items()))

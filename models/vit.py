@@ -7,6 +7,7 @@ to itself, and both speak in F3, F4 and F5.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -15,11 +16,12 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from models.config import TokensConfig
-from models.encoders import create_body, load_encoder_weights
+from models.encoders import create_body, load_encoder_weights, pretrained_config
 from models.resize import bilinear
 
 JOINED = 3
 """How many of the deepest features the tokens join."""
+
 
 class Tokens(nn.Module):
     """A plain transformer whose features at some depths are added to F3, F4 and F5, each through a 1×1 convolution.
@@ -48,16 +50,17 @@ class Tokens(nn.Module):
     ):
         super().__init__()
         patch = patch_size(config.network)
-        self.size = tuple(patch * cells for cells in config.grid)
-        self.body = _create_transformer(config, self.size, weights == "pretrained")
+        self.size = (patch * config.grid[0], patch * config.grid[1])
+        self.body: Any = _create_transformer(config, self.size, weights == "pretrained")
         widths = self.body.feature_info.channels()
         self.norms = nn.ModuleList(map(LayerNorm2d, widths))
         self.joins = nn.ModuleList(nn.Conv2d(sum(widths), of, 1) for of in channels)
-        for join in self.joins:
-            nn.init.zeros_(join.weight)
-            nn.init.zeros_(join.bias)
-        own = timm.get_pretrained_cfg(config.network)
+        for parameter in self.joins.parameters():
+            nn.init.zeros_(parameter)
+        own = pretrained_config(config.network)
         ours, theirs = ([torch.tensor(of).view(3, 1, 1) for of in pair] for pair in ((mean, std), (own.mean, own.std)))
+        self.gain: Tensor
+        self.shift: Tensor
         self.register_buffer("gain", ours[1] / theirs[1], persistent=False)
         self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1], persistent=False)
         if weights not in ("none", "pretrained"):
@@ -88,7 +91,7 @@ class Tokens(nn.Module):
             self.body.model.blocks[blocks:].requires_grad_(True)
 
 
-def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> nn.Module:
+def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> Any:
     """The transformer up to the last block that is read, from B×3×size to B×C×rows×columns for each of them."""
     wrong = f"tokens.blocks {list(config.blocks)}"
     if not config.blocks or list(config.blocks) != sorted(set(config.blocks)):
@@ -108,7 +111,7 @@ def patch_size(network: str) -> int:
     """
     if not timm.is_model(network):
         raise ValueError(f"tokens.network {network!r}: timm has no network of that name; timm.list_models('vit_*') has")
-    found = timm.get_pretrained_cfg(network).first_conv
+    found = pretrained_config(network).first_conv
     if not network.startswith("vit_") or "_patch" not in network or found != "patch_embed.proj":
         raise ValueError(
             f"tokens.network {network!r} is no plain vision transformer; choose one such as vit_small_patch14_dinov2"

@@ -189,7 +189,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
     except SafetensorError as error:
         raise ValueError(
             f"weights {path}: not a safetensors file ({one_line(error)}); "
-            "the authors' .pth files are converted by `python -m tools.convert_released IN.pth --output OUT.safetensors`"
+            "convert the authors' .pth files by `python -m tools.convert_released IN.pth --output OUT.safetensors`"
         ) from error
 
 

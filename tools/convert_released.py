@@ -1,6 +1,6 @@
 """Convert a checkpoint of the authors' release into a weights file of this project.
 
-    python -m tools.convert_released SRAL_ORSSD.pth --output sral_orssd.safetensors [--pruned]
+python -m tools.convert_released SRAL_ORSSD.pth --output sral_orssd.safetensors [--pruned]
 """
 
 import argparse
@@ -24,7 +24,7 @@ _ASRD = {"shallow": "down", "fuse": "fuse", "predict": "pred_sr", "features": "s
 
 
 def released_name(ours: str) -> str:
-    """Return the name that the release gives to a parameter or buffer of our training network with the default ResNet-50."""
+    """Return the name that the release gives to a tensor of our training network with the default ResNet-50."""
     part, _, rest = ours.removeprefix("detector.").partition(".")
     if part == "encoder":
         return "bkbone." + rest.removeprefix("body.")

@@ -26,7 +26,7 @@ class Within(GroupedMetadata):
     high: float
 
     def __iter__(self) -> Iterator[BaseMetadata]:
-        yield from (Strict(), Ge(self.low), Le(self.high))  # type: ignore[misc]
+        yield from (Strict(), Ge(self.low), Le(self.high))
 
     def __repr__(self) -> str:  # `train.py --help` prints it
         return f"{self.low}..{self.high}"
@@ -38,7 +38,7 @@ def configuration(cls: type[Config]) -> type[Config]:
 
     Its constructor, and so `dataclasses.replace`, raises a ValueError of one line for a bad value.
     """
-    made = pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid"))(cls)
+    made: Any = pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid"))(cls)
     validated, name = made.__init__, made.__name__.removesuffix("Config").lower()
 
     @functools.wraps(validated)
@@ -48,7 +48,7 @@ def configuration(cls: type[Config]) -> type[Config]:
         except ValidationError as error:
             raise ValueError(_explained(error, made, name)) from None
 
-    made.__init__ = __init__  # type: ignore[misc]
+    made.__init__ = __init__
     return made
 
 
@@ -75,13 +75,13 @@ def _explained(error: ValidationError, cls: type, where: str) -> str:
 
 
 def _problem(error: ErrorDetails, cls: type, where: str) -> str:
-    names = [each.name for each in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    names = [each.name for each in dataclasses.fields(cls)]
     keys = [names[key] if place == 0 and isinstance(key, int) else key for place, key in enumerate(error["loc"])]
     if error["type"] == "unexpected_keyword_argument":
         *path, unknown = keys
         for key in path:
             cls = _without_none(typing.get_type_hints(cls)[str(key)])
-        known = ", ".join(sorted(each.name for each in dataclasses.fields(cls)))  # type: ignore[arg-type]
+        known = ", ".join(sorted(each.name for each in dataclasses.fields(cls)))
         return f"{'.'.join(map(str, [where, *path]))}: {cls.__name__} has no {one_line(unknown, 100)}; it has {known}"
     place = ".".join(one_line(key, 100) for key in [where, *keys])
     expected = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

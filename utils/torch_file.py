@@ -32,7 +32,6 @@ SECONDS = 60
 """Computing time of the child; it gets one second more per 10 MB of file."""
 
 
-
 def read_torch_file(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a state dict that torch.save wrote; nothing in the file is run.
 

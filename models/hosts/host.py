@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.attachable import Channels, Features
 from models.config import DetectorConfig
 from models.encoders import load_encoder_weights
 from models.hosts.registry import HostKind, find_kind
@@ -40,8 +41,9 @@ class Host(nn.Module):
         super().__init__()
         self.network, self.config = network, config
         self._logits, self._encoder = _items(kind.logits), kind.encoder
-        named = {"shallow": config.host.shallow or kind.shallow, "context": config.host.context or kind.context}
-        coarse = config.host.coarse or kind.coarse
+        places = config.given_host()
+        named = {"shallow": places.shallow or kind.shallow, "context": places.context or kind.context}
+        coarse = places.coarse or kind.coarse
         self._places = named | {f"coarse {level}": place for level, place in enumerate(coarse, start=2)}
         for name in [*map(_module, self._places.values()), *([] if kind.encoder is None else [kind.encoder])]:
             self._submodule(name)
@@ -75,8 +77,8 @@ class Host(nn.Module):
             raise ValueError(f"host {self.config.name} gives {found}, expected logits of one class, B×1×h×w")
         return logits
 
-    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """As `models.sral.Attachable` has it. The network has hooks for as long as this takes, and no longer."""
+    def forward_features(self, rgb: Tensor) -> Features:
+        """Return the logits with what the training branches read, through hooks that are removed afterwards."""
         height, width = rgb.shape[-2:]
         with self._hooked() as found:
             logits = self(rgb)["logits"]
@@ -85,8 +87,8 @@ class Host(nn.Module):
         shallow = bilinear(features["shallow"], (height // SHALLOW_STRIDE, width // SHALLOW_STRIDE))
         return {"logits": logits, "shallow": shallow, "context": features["context"], "coarse": coarse}
 
-    def channels(self) -> dict[str, int | list[int]]:
-        """Of what `forward_features` gives, by the same names: found by running the network once, in eval mode.
+    def channels(self) -> Channels:
+        """Return the channels of what `forward_features` returns, found by running the network once in eval mode.
 
         Raises:
             ValueError: a place gives nothing, or no feature.
@@ -98,9 +100,9 @@ class Host(nn.Module):
         for module, training in modes.items():
             module.training = training
         return {
-            name: of.shape[1] if isinstance(of, Tensor) else [each.shape[1] for each in of]
-            for name, of in found.items()
-            if name != "logits"
+            "shallow": found["shallow"].shape[1],
+            "context": found["context"].shape[1],
+            "coarse": [feature.shape[1] for feature in found["coarse"]],
         }
 
     @contextmanager
@@ -144,7 +146,7 @@ def build_host(config: DetectorConfig, encoder_weights: str = "none") -> Host:
         ValueError: no such host, what it needs is not installed, or the weights do not fit.
         FileNotFoundError: the weights file is missing.
     """
-    kind = find_kind(config.host.network)
+    kind = find_kind(config.given_host().network)
     host = Host(kind.build(config, encoder_weights == "imagenet"), kind, config)
     if encoder_weights not in ("none", "imagenet"):
         if kind.encoder is None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -40,7 +41,7 @@ class HostKind:
 KINDS: dict[str, HostKind] = {}
 
 
-def register(name: str, **places: str | tuple[str, ...] | None) -> Callable[[Builder], Builder]:
+def register(name: str, **places: Any) -> Callable[[Builder], Builder]:
     """Make a network of one's own known under a name; decorates the function that builds it.
 
     Args:

@@ -48,10 +48,10 @@ def build(architecture: str, config: DetectorConfig, pretrained: bool) -> nn.Mod
     smp = _package()
     kind = getattr(smp, architecture)
     allowed = [name for name in inspect.signature(kind.__init__).parameters if name not in OURS]
-    unknown = sorted(set(config.host.options) - set(allowed))
+    unknown = sorted(set(config.given_host().options) - set(allowed))
     if unknown:
         raise ValueError(f"host {architecture} has no option {', '.join(unknown)}; it has {', '.join(allowed)}")
-    options, name = dict(config.host.options), config.encoder
+    options, name = dict(config.given_host().options), config.encoder
     if timm.is_model(name):
         options |= {"dynamic_img_size": True} if architecture == "DPT" else size_options(name, config.input_size)
         name = f"tu-{name}"

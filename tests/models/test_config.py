@@ -19,7 +19,7 @@ def test_a_configuration_survives_json():
     ("values", "why"),
     [
         (5, "configuration must be a dictionary or an instance of SRALConfig, not 5"),
-        ({"detector": {"tokens": {"weights": 1}}}, "detector.tokens: TokensConfig has no weights; it has blocks, grid,"),
+        ({"detector": {"tokens": {"weights": 1}}}, "detector.tokens: TokensConfig has no weights; it has blocks"),
         ({"detector": {"width": 64.0}}, "configuration.detector.width must be a valid integer, not 64.0"),
         ({"detector": {"input_size": [0, 32]}}, "detector.input_size.0 must be at least 1, not 0"),
         ({"detector": {"std": [0, 1, 1]}}, "detector.std.0 must be at least"),
