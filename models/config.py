@@ -38,13 +38,13 @@ Switch = Annotated[bool, Strict()]
 class HostConfig:
     """Another network in the place of PPM and TSDD; see `models.hosts`.
 
-    A place is a module's name, as `named_modules` has it, and what to take of several outputs: `decoder.psp`,
+    A place is a module's name, as in `named_modules`, with an index or key if it has several outputs: `decoder.psp`,
     `encoder[2]`, `backbone[out]`.
 
     Args:
         network: Unet, UnetPlusPlus, MAnet, Linknet, FPN, PSPNet, PAN, DeepLabV3, DeepLabV3Plus, UPerNet, Segformer or
             DPT of segmentation_models_pytorch; or the name under which host_file registers a network of your own.
-        options: arguments of its builder, by name, where they are to differ from its defaults.
+        options: arguments of its builder, by name, that differ from its defaults.
         shallow: the place of the shallow feature that the SR branch reads; empty: the network's usual one.
         context: the place of the deep feature that it reads; empty: the network's usual one.
         coarse: places of up to four decoded features that deep supervision attaches heads to, finest first; empty: the
@@ -78,12 +78,12 @@ class HostConfig:
 
 @configuration
 class TokensConfig:
-    """A plain transformer whose tokens join the encoder's F3, F4 and F5; see `models.vit`.
+    """A plain transformer whose tokens are added to the encoder's F3, F4 and F5; see `models.vit`.
 
     Args:
         network: a plain vision transformer of timm.
-        grid: rows and columns of patches that it sees in an image, of whatever size: the image is resized to them.
-        blocks: after which of its blocks it is read, counted from 1; what follows the last of them is left out.
+        grid: rows and columns of patches; an image of any size is resized to them.
+        blocks: blocks whose outputs are used, in ascending order, counted from 1; later blocks are not computed.
     """
 
     network: str = "vit_small_patch14_dinov2"
@@ -104,21 +104,21 @@ class DetectorConfig:
         encoder: name of a timm network that gives features at strides 4, 8, 16 and 32 (2 too, where it has them).
         width: channels of PPM (F6) and of the TSDD blocks; a host has none of them.
         head_channels: channels after the first and after the second convolution of a saliency head; a host has its own.
-        head: how a block's features become logits at twice their size: 'transposed', as released; lighter:
-            'subpixel', at the features' own size, each position giving 2×2 logits; 'quarter', at half that size,
-            4×4 logits each; 'separable', depthwise-separable, upsampled bilinearly.
-        refined: two 3×3 convolutions follow in each TSDD block but the finest, their result added to what they read;
-            false: a block is a 1×1 convolution, as released. A host has no such blocks.
-        drop_path: how often the encoder's last residual branches are left out while it trains, the first ones hardly
-            ever (stochastic depth); 0: never. A host's own encoder has none.
+        head: the saliency head, from features to logits at twice their size: 'transposed', as released; lighter ones:
+            'subpixel', at the features' size, 2×2 logits a position; 'quarter', at half that size, 4×4 logits a
+            position; 'separable', depthwise-separable with bilinear upsampling.
+        refined: add two residual 3×3 convolutions to each TSDD block but the finest; false: a block is a 1×1
+            convolution, as released. A host has no such blocks.
+        drop_path: stochastic depth: probability that the encoder's last residual branches are dropped in training,
+            linearly less for earlier ones; 0: never. Not for hosts.
         input_size: height and width that the network is trained for, in pixels; it takes any multiple of 32.
-        encoder_size: height and width at which the encoder sees an image of input_size, multiples of 32: the network
-            enlarges its input itself, so that small objects cover more of the encoder's positions, and costs as much
-            more. Other inputs are enlarged in proportion. null: as they are. A host has none.
-        mean: mean that the RGB input was normalized with, in [0, 1].
-        std: standard deviation that the RGB input was normalized with, in [0, 1].
-        tokens: a plain transformer whose tokens join the encoder's deep features; null: none does. A host has none.
-        host: another network in the place of PPM and TSDD, such as a U-Net; null is ours.
+        encoder_size: height and width to which the network resizes an input of input_size for its encoder, multiples of
+            32; a larger one helps with small objects and costs in proportion. Other inputs are resized in proportion.
+            null: no resizing. Not for hosts.
+        mean: mean that the RGB input is normalized with, in [0, 1].
+        std: standard deviation that the RGB input is normalized with, in (0, 1].
+        tokens: a plain transformer whose tokens are added to the encoder's deep features; null: none. Not for hosts.
+        host: another network in the place of PPM and TSDD, such as a U-Net; null: our own detector.
     """
 
     encoder: str = "resnet50"
@@ -163,10 +163,11 @@ class ASRDConfig:
         up_channels: channels after each of the three doublings; the last feeds the SR image and the SR features.
         shallow_kernel: kernel of the convolution of F2: 1 as released, 3 as the paper's figure draws it.
         fuse_kernel: kernel of the last of the three convolutions: 1 as released, 3 as the paper's figure draws it.
-        residual: what is trained toward the SR target: 'added' to the bicubic image, as the paper draws it, or
-            'bare', as the release trains it.
-        colours: what is super-resolved: 'ycbcr', or 'luma' alone; the SR image then has the bicubic image's chroma.
-        dropout: after the first two of those convolutions, while it trains; as released.
+        residual: how the residual is trained toward the SR target: 'added' to the bicubic image, as in the paper's
+            figure, or 'bare', as in the release.
+        colours: the channels that are super-resolved: 'ycbcr' or 'luma'; with 'luma', the SR image has the bicubic
+            image's chroma.
+        dropout: probabilities after the first two of the three convolutions; as released.
     """
 
     shallow_channels: Count = 64
@@ -201,7 +202,7 @@ class TFGMConfig:
 
 @configuration
 class SRALConfig:
-    """The network that trains: a detector with what is attached to it.
+    """The training network: a detector with training branches.
 
     Args:
         detector: the network that infers.

@@ -1,4 +1,4 @@
-"""The detector: encoder, PPM and TSDD. RGB in, saliency logits out; this is the whole inference network."""
+"""The detector, the whole inference network: encoder, PPM and TSDD map RGB to saliency logits."""
 
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ class Detector(nn.Module):
     """A salient object detector whose map has twice its input's size.
 
     Args:
-        encoder: gives F1…F5 at strides 2–32.
+        encoder: computes F1…F5 at strides 2–32.
         ppm: turns F5 into F6.
         tsdd: decodes F1…F6 into logits.
         config: what it was built from; saved with its weights.

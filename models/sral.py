@@ -1,4 +1,4 @@
-"""SRAL: a detector with its training branches attached from outside. The detector inside is the inference network."""
+"""SRAL, the training network: a detector, which is the inference network, with training branches attached."""
 
 from torch import Tensor, nn
 
@@ -15,9 +15,9 @@ class SRAL(nn.Module):
     """The network that trains.
 
     Args:
-        detector: what remains for inference; it is not changed.
-        coarse_heads: saliency heads for what the detector gives as `coarse` (TSDD's blocks on F2…F5), in that order;
-            may be empty.
+        detector: the part that remains for inference; it is not changed.
+        coarse_heads: saliency heads for the detector's `coarse` features (TSDD's blocks on F2…F5), in that order; may
+            be empty.
         asrd: the SR decoder, or None to train without it.
         tfgm: the guidance, or None to train without it.
         config: what it was built from; saved with its weights.
@@ -66,15 +66,15 @@ class SRAL(nn.Module):
 
 
 def build_sral(config: SRALConfig, encoder_weights: str = "none", token_weights: str = "none") -> SRAL:
-    """Build the training network: a detector, and what the configuration attaches to it.
+    """Build the training network: a detector, and the branches that the configuration attaches.
 
     Args:
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
-        token_weights: the same of the transformer whose tokens join it, if there is one; see `Tokens`.
+        token_weights: 'none', 'pretrained' (timm's own for that name) or a file for `tokens`; see `Tokens`.
 
     Raises:
-        ValueError: as `build_detector`; or a host gives nothing that deep supervision could be attached to.
+        ValueError: as `build_detector`; or a host names no features for deep supervision.
     """
     detector = build_detector(config.detector, encoder_weights, token_weights)
     asrd, coarse_heads = None, nn.ModuleList()

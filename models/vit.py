@@ -1,8 +1,8 @@
-"""A plain transformer's tokens, which join an encoder's deep features: what things are, beside where their edges lie.
+"""Add the tokens of a plain vision transformer (ViT) to an encoder's deep features.
 
-A transformer such as DINOv2 (Oquab et al., 2023), trained without labels on many more images than there are masks,
-knows objects that a small set never shows; but it has one coarse stride. So the convolutional encoder keeps F1 and F2
-to itself, and both speak in F3, F4 and F5.
+A transformer such as DINOv2 (Oquab et al., 2023) was trained without labels on many more images than have masks, so it
+recognizes objects that a small data set lacks; but it has one coarse stride. Its tokens are therefore added to F3, F4
+and F5, while F1 and F2 come from the convolutional encoder alone.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ from models.encoders import create_body, load_encoder_weights, pretrained_config
 from models.resize import bilinear
 
 JOINED = 3
-"""How many of the deepest features the tokens join."""
+"""Number of deepest features that the tokens are added to."""
 
 
 class Tokens(nn.Module):
     """A plain transformer whose features at some depths are added to F3, F4 and F5, each through a 1×1 convolution.
 
-    The convolutions start at zero: attaching the tokens changes no network until it trains.
+    The convolutions are zero-initialized: attaching the tokens changes no network before it trains.
 
     Args:
-        config: which transformer, what it sees and where it is read.
+        config: which transformer, its grid of patches, and the blocks whose outputs are used.
         channels: of F3, F4 and F5.
-        mean, std: what its RGB input was normalized with, in [0, 1]; the transformer's own statistics take their place.
+        mean, std: statistics in [0, 1] that the RGB input is normalized with; converted to the transformer's own.
         weights: 'none'; 'pretrained', timm's own for that name, downloaded once; or a file (.pth or .safetensors) in
             timm's names, for any grid.
 
@@ -67,14 +67,14 @@ class Tokens(nn.Module):
             load_encoder_weights(self.body, Path(weights), config.network)
 
     def forward(self, rgb: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
-        """Add the tokens to what the encoder found.
+        """Add the tokens to the encoder's features.
 
         Args:
-            rgb: B×3×H×W normalized RGB of any size: the transformer sees it at its own.
-            features: the encoder's; the last three are F3, F4 and F5.
+            rgb: B×3×H×W normalized RGB of any size; it is resized to the transformer's input.
+            features: F1…F5 of the encoder.
 
         Returns:
-            The same features, the last three with the tokens in them.
+            The same features, with the tokens added to the last three.
         """
         if tuple(rgb.shape[-2:]) != self.size:
             rgb = F.interpolate(rgb, size=self.size, mode="bicubic", align_corners=True)
@@ -85,14 +85,14 @@ class Tokens(nn.Module):
         return [*shallow, *joined]
 
     def freeze(self, blocks: int) -> None:
-        """Leave the patch embedding and the first blocks as they are while the rest trains; 0 leaves nothing so."""
+        """Freeze the patch embedding and the first `blocks` blocks; 0 freezes nothing."""
         if blocks:
             self.body.requires_grad_(False)
             self.body.model.blocks[blocks:].requires_grad_(True)
 
 
 def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> Any:
-    """The transformer up to the last block that is read, from B×3×size to B×C×rows×columns for each of them."""
+    """Build the transformer up to the last block that is read: B×3×size to one B×C×rows×columns per block read."""
     wrong = f"tokens.blocks {list(config.blocks)}"
     if not config.blocks or list(config.blocks) != sorted(set(config.blocks)):
         raise ValueError(f"{wrong}: name one or more of the transformer's blocks in ascending order, counted from 1")
@@ -104,7 +104,7 @@ def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained:
 
 
 def patch_size(network: str) -> int:
-    """The patch size of a plain transformer of timm.
+    """Return the patch size of a plain transformer of timm.
 
     Raises:
         ValueError: timm has no such network, or it is of another kind.

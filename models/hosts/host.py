@@ -1,7 +1,7 @@
-"""Other networks in the detector's place. A host is any network that gives a saliency map; it is never changed.
+"""Hosts: wrap any network that computes a saliency map, so that SRAL can be attached to it.
 
-What SRAL reads of it while it trains is taken from outside, at modules that are named: `models.hosts.registry` has the
-names for each kind of network, and `register` there makes a network of one's own known.
+The network is never changed. In training, features are read by hooks on named modules; `models.hosts.registry` has the
+names for each kind of network.
 """
 
 import re
@@ -22,15 +22,15 @@ from utils.text import one_line
 
 SHALLOW_STRIDE = 4
 PREFIX_LIMIT = 8
-"""Tokens that a transformer may have before those of the image."""
+"""Tokens, such as the class token, that may precede those of the image."""
 
 
 class Host(nn.Module):
-    """A network in the detector's place: RGB in, logits at twice its size out. The network inside stays as it was.
+    """A network in the detector's place: normalized RGB to logits at twice its size. The network inside is unchanged.
 
     Args:
-        network: from B×3×H×W to logits B×1 at any size.
-        kind: what to take of it.
+        network: maps B×3×H×W to logits B×1 at any size.
+        kind: names of the modules to read.
         config: what it was built from; saved with its weights.
 
     Raises:
@@ -50,7 +50,7 @@ class Host(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The part whose weights are pre-trained; an empty module where the network names none."""
+        """The pre-trained part; an empty module if the network names none."""
         return nn.Module() if self._encoder is None else self._submodule(self._encoder)
 
     def forward(self, rgb: Tensor) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ class Host(nn.Module):
         return {"logits": bilinear(self.own_logits(rgb), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))}
 
     def own_logits(self, rgb: Tensor) -> Tensor:
-        """B×3×H×W to the network's own logits, B×1 at its own size."""
+        """Map B×3×H×W to the network's own logits, B×1 at its own size."""
         logits = _item(self.network(rgb), self._logits, self.config.name)
         if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[1] != 1:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -107,7 +107,7 @@ class Host(nn.Module):
 
     @contextmanager
     def _hooked(self) -> Iterator[dict[str, Any]]:
-        """What each of the modules that are read gives, by the module's name."""
+        """Yield a dict that a forward pass fills with the outputs of the modules to read, by name."""
         found: dict[str, Any] = {}
         with ExitStack() as hooks:
             for name in set(map(_module, self._places.values())):
@@ -119,7 +119,7 @@ class Host(nn.Module):
             yield found
 
     def _feature(self, name: str, found: dict[str, Any], height: int, width: int) -> Tensor:
-        """The feature that was found at a place, B×C×h×w, for an image of height×width."""
+        """Return the feature at a place as B×C×h×w, for an image of height×width."""
         place = self._places[name]
         where = f"host {self.config.name}, {name} at {place}"
         if _module(place) not in found:
@@ -139,8 +139,8 @@ def build_host(config: DetectorConfig, encoder_weights: str = "none") -> Host:
 
     Args:
         config: `host` says which.
-        encoder_weights: 'none'; 'imagenet', what the host's builder downloads; or a file in timm's or torchvision's
-            names, for the encoder.
+        encoder_weights: 'none'; 'imagenet', which the host's builder downloads; or a file for the encoder, with timm's
+            or torchvision's names.
 
     Raises:
         ValueError: no such host, what it needs is not installed, or the weights do not fit.
@@ -156,10 +156,10 @@ def build_host(config: DetectorConfig, encoder_weights: str = "none") -> Host:
 
 
 def release(network: nn.Module) -> nn.Module:
-    """The very network that a Host, or a training network around one, was given.
+    """Return the network inside a Host, or inside a training network around a Host.
 
     Raises:
-        ValueError: it is our own detector, which no host is inside.
+        ValueError: it is our own detector.
     """
     host = getattr(network, "detector", network)
     if not isinstance(host, Host):
@@ -168,11 +168,11 @@ def release(network: nn.Module) -> nn.Module:
 
 
 def as_map(feature: Any, height: int, width: int, where: str) -> Tensor:
-    """A feature as B×C×h×w, which may come as that, channels last (B×h×w×C) or as tokens (B×n×C).
+    """Return a feature as B×C×h×w; it may come so, channels last (B×h×w×C) or as tokens (B×n×C).
 
     Args:
-        feature: of an image of height×width; tokens may have up to eight others before them.
-        height, width: they tell the layouts apart: a map has the image's proportions.
+        feature: of an image of height×width; up to eight prefix tokens may precede the image's.
+        height, width: they distinguish the layouts, since a map has the image's aspect ratio.
         where: what to call it in an error.
 
     Raises:
@@ -197,7 +197,7 @@ def _module(place: str) -> str:
 
 
 def _items(place: str) -> tuple[int | str, ...]:
-    """What to take of a module's outputs: numbers of lists, keys of dicts."""
+    """Parse the indices and keys after a module's name, such as [2] or [out]."""
     items = place.removeprefix(_module(place))
     if not re.fullmatch(r"(\[[^\[\]]+\])*", items):
         raise ValueError(f"place {one_line(place, 100)!r}: write it as decoder.psp, encoder[2] or body[out]")
