@@ -1,17 +1,18 @@
 """The joint loss: every term has a name, and its weight is set here and nowhere else."""
 
-from dataclasses import dataclass
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.tfgm import TFGM
+from utils.config import configuration
 
 BORDER = 15
 """Pixels of the map to either side that `boundary_weight` looks at."""
 
 
-@dataclass
+@configuration
 class LossWeights:
     """The weight of each loss term (paper, joint loss; values as the release's).
 
@@ -98,4 +99,4 @@ def loss_terms(
 
 def joint_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """The weighted sum of the terms: the scalar that is minimized."""
-    return sum(weights[name] * term for name, term in terms.items())
+    return cast(Tensor, sum(weights[name] * term for name, term in terms.items()))

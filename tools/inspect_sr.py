@@ -27,7 +27,8 @@ from models.config import from_dict
 from models.hosts import run_host_file
 from models.resize import bicubic_double
 from models.sral import SRAL, build_sral
-from models.weights import fill, load_sral, read_header
+from models.state import fill
+from models.weights import load_sral, read_header
 from training.checkpoint import FOLDER, checkpoints, read_network
 from training.config import TrainingConfig
 from training.data import find_data

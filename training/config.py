@@ -12,14 +12,15 @@ from typing import Any, Literal, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from datasets.transforms import Augmentation
 from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig, from_dict
 from models.losses import LossWeights
+from utils.config import configuration
 
 
-@dataclass
+@configuration
 class DataConfig:
     """What is trained on.
 
@@ -50,7 +51,7 @@ class DataConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-@dataclass
+@configuration
 class OptimizerConfig:
     """How the weights are found.
 
@@ -85,7 +86,7 @@ class OptimizerConfig:
     ema: NonNegativeFloat = 0.0
 
 
-@dataclass
+@configuration
 class TrainingConfig:
     """A training run.
 

@@ -14,6 +14,7 @@ from PIL import Image
 from compute_results.matching import find_masks, match_maps
 from compute_results.scoring import score
 from compute_results.table_config import read_table_config
+from tests.helpers import FIXTURES
 
 FILES = {"scores.json", "scores.csv", "scores.md", "scores.tex", "per_image.csv", "curves.csv"}
 
@@ -64,7 +65,7 @@ def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, met
     maps = [f"{method}={shared / 'maps' / f'{method}_ORSSD'}" for method in methods]
     source = ("--dataset", "ORSSD", "--root", shared / "data" / "ORSSD")
     shown = command(*source, "--maps", *maps, "--protocol", protocol, "--output", tmp_path / "out").stdout
-    known = json.loads((shared / "fixtures" / "scores.json").read_text())[f"protocol {protocol}"]
+    known = json.loads((FIXTURES / "scores.json").read_text())[f"protocol {protocol}"]
     found = results(tmp_path / "out")
     assert list(found) == [(method, "ORSSD") for method in methods]
     for (method, dataset), record in found.items():

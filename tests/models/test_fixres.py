@@ -10,7 +10,7 @@ import torch
 
 from models.config import DetectorConfig, HostConfig, SRALConfig, TokensConfig
 from models.detector import Detector, build_detector
-from models.resized import resized
+from models.fixres import at_resolution
 from models.sral import build_sral
 from models.weights import load_detector, read_header, save_weights, start_from
 from tests.helpers import speaking_detector
@@ -30,7 +30,7 @@ def detector() -> Detector:
 def test_another_grid_is_timms_own(detector, grid):
     """timm's transformer resamples its positions itself where it is built to take any size."""
     size = tuple(16 * side for side in grid)
-    found = resized(detector, token_grid=grid).encoder.tokens
+    found = at_resolution(detector, token_grid=grid).encoder.tokens
     assert found.size == size
     whole = timm.create_model(VIT, img_size=(48, 64), dynamic_img_size=True, num_classes=0).eval()
     state = {name.removeprefix("model."): value for name, value in detector.encoder.tokens.body.state_dict().items()}
@@ -44,9 +44,9 @@ def test_another_grid_is_timms_own(detector, grid):
 def test_the_same_size_is_the_same_network_and_another_is_not(detector):
     rgb = torch.randn(1, 3, 64, 96)
     wanted = detector(rgb)["logits"]
-    assert torch.equal(resized(detector, token_grid=(3, 4))(rgb)["logits"], wanted)
-    assert torch.equal(resized(detector, (64, 96))(rgb)["logits"], wanted)
-    for other in (resized(detector, token_grid=(6, 8)), resized(detector, (96, 160))):
+    assert torch.equal(at_resolution(detector, token_grid=(3, 4))(rgb)["logits"], wanted)
+    assert torch.equal(at_resolution(detector, (64, 96))(rgb)["logits"], wanted)
+    for other in (at_resolution(detector, token_grid=(6, 8)), at_resolution(detector, (96, 160))):
         found = other(rgb)["logits"]
         assert found.shape == wanted.shape
         assert not torch.allclose(found, wanted)
@@ -57,11 +57,11 @@ def test_the_command_writes_it(detector, root, tmp_path):
     save_weights(tmp_path / "run.safetensors", detector)
     sizes = ("--encoder-size", "96", "160", "--token-grid", "5", "6")
     files = [str(tmp_path / name) for name in ("run.safetensors", "pruned.safetensors")]
-    subprocess.run([sys.executable, "-m", "tools.prune", *files, *sizes], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "tools.prune", files[0], "--output", files[1], *sizes], cwd=root, check=True)
     assert read_header(files[1])["config"] == replace(FINER, encoder_size=(96, 160))
     rgb = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        wanted = resized(detector, (96, 160), (5, 6))(rgb)["logits"]
+        wanted = at_resolution(detector, (96, 160), (5, 6))(rgb)["logits"]
         assert torch.equal(load_detector(files[1])(rgb)["logits"], wanted)
 
 
@@ -71,7 +71,8 @@ def test_it_may_be_trained_further_with_another_grid(detector, tmp_path):
     network = build_sral(SRALConfig(FINER))
     assert start_from(tmp_path / "run.safetensors", network) == ["coarse_heads", "asrd", "tfgm"]
     rgb = torch.randn(1, 3, 64, 96)
-    assert torch.equal(network.detector.eval()(rgb)["logits"], resized(detector, token_grid=(5, 6))(rgb)["logits"])
+    wanted = at_resolution(detector, token_grid=(5, 6))(rgb)["logits"]
+    assert torch.equal(network.detector.eval()(rgb)["logits"], wanted)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 192), (192,)])
@@ -99,4 +100,4 @@ def test_sizes_that_do_not_work(config, sizes, why):
         pytest.importorskip("segmentation_models_pytorch", reason="requirements-hosts.txt is not installed")
         config = replace(config, encoder="resnet18")
     with pytest.raises(ValueError, match=why):
-        resized(build_detector(config), *sizes)
+        at_resolution(build_detector(config), *sizes)
