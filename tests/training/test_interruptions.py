@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 import train
 from models.weights import read_weights
 from tests.helpers import SMALL
+from training import trainer
 from training.checkpoint import checkpoints
 from training.config import parse
 
@@ -39,9 +40,7 @@ def options(data: Path, run: Path, *more: str) -> list[str]:
 
 def trained(*arguments: str) -> int:
     """Train in this process."""
-    start = parse(arguments)
-    start.settings.check()
-    return train.train(start)
+    return train.train(parse(arguments))
 
 
 def _in_child(arguments: list[str], silent: bool) -> None:
@@ -154,7 +153,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(training_pairs:
 
     def in_child() -> None:
         # The disk is full in the middle of the third checkpoint: a limit on a file's size stands in for it.
-        save, count = train.save_checkpoint, []
+        save, count = trainer.save_checkpoint, []
 
         def save_then_fill(*arguments) -> None:
             count.append(1)
@@ -162,7 +161,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(training_pairs:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
             save(*arguments)
 
-        train.save_checkpoint = save_then_fill
+        trainer.save_checkpoint = save_then_fill
         _in_child(arguments, silent=True)
 
     process = multiprocessing.get_context("fork").Process(target=in_child)
@@ -244,6 +243,6 @@ def test_other_settings_need_force(training_pairs: Path, uninterrupted: Path) ->
 
 def test_another_precision_on_another_cpu_is_said(training_pairs: Path, uninterrupted: Path, monkeypatch) -> None:
     run = shutil.copytree(uninterrupted, uninterrupted.parent / "moved")
-    monkeypatch.setattr(train, "precision_of", lambda _: "bf16")  # accelerate keeps a process's first precision
+    monkeypatch.setattr(trainer, "precision_of", lambda _: "bf16")  # accelerate keeps a process's first precision
     with pytest.warns(UserWarning, match="the run was in fp32 so far and goes on in bf16"):
         assert trained(*options(training_pairs, run, "--resume")) == 0

@@ -19,9 +19,9 @@ from models.weights import load_detector, load_sral, read_weights
 from tests.helpers import SMALL
 from training.config import OptimizerConfig, TrainingConfig, parse
 from training.distributed import find_precision
-from training.ema import build_average
+from training.ema import build_ema
 from training.optim import build_optimizer, parameter_groups, rate_factor
-from training.visualize import GAP, TILE, draw_validation, showcase
+from training.visualize import GAP, TILE, draw_validation, validation_columns
 
 
 def _options(data: Path, run: Path, *more: str) -> list[str]:
@@ -30,9 +30,7 @@ def _options(data: Path, run: Path, *more: str) -> list[str]:
 
 
 def _train(*options: str) -> int:
-    start = parse(options)
-    start.settings.check()
-    return train.train(start)
+    return train.train(parse(options))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +135,7 @@ def test_the_validation_picture_shows_what_the_network_makes(run, tmp_path):
     network = load_sral(run / "last.safetensors")
     views = {"rgb": torch.rand(2, 3, 64, 64), "ycbcr": torch.full((2, 3, 64, 64), 0.25)}
     views |= {"sr_target": torch.full((2, 3, 128, 128), 0.75), "mask": torch.ones(2, 1, 128, 128)}
-    columns = showcase(network, views, lambda ycbcr: ycbcr)
+    columns = validation_columns(network, views, lambda ycbcr: ycbcr)
     assert list(columns) == ["image", "mask", "map", "SR input, bicubic", "SR output", "SR target"]
     outputs = network.eval()(views["rgb"], views["ycbcr"])
     assert torch.equal(columns["map"], outputs["logits1"].sigmoid())
@@ -227,7 +225,7 @@ def test_every_configuration_parses(root):
     files = sorted((root / "configs").glob("*.yaml"))
     assert {"released.yaml", "paper.yaml", "demo.yaml", "light.yaml"} <= {file.name for file in files}
     for file in files:
-        parse(["--config", str(file)]).settings.check()
+        parse(["--config", str(file)])
         assert "train.py --config" in file.read_text().partition("\noutput:")[0]
 
 
@@ -271,7 +269,7 @@ def test_parameter_groups():
 
 def test_average_follows_its_formula():
     network = nn.BatchNorm2d(1)
-    average = build_average(network, 0.9)
+    average = build_ema(network, 0.9)
     expected = None
     for update in range(60):
         with torch.no_grad():
@@ -280,7 +278,7 @@ def test_average_follows_its_formula():
         keep = min(0.9, (1 + update) / (10 + update))
         expected = float(update) if expected is None else keep * expected + (1 - keep) * update
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
-    assert build_average(network, 0.0) is None
+    assert build_ema(network, 0.0) is None
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
