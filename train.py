@@ -33,7 +33,7 @@ from utils.devices import keep_freed_memory
 def main() -> None:
     """Run the command; bad input ends it with one line."""
     keep_freed_memory()
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # type: ignore[assignment]
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     output = "the run"
     try:
         start = parse()

@@ -90,7 +90,7 @@ class Logger:
     def __init__(self, folder: Path, epochs_done: int = 0, step: int = 0):
         self.folder = folder
         self.rows = _read_rows(folder / "log.csv")[:epochs_done]
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step if step else None)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         self.drawn = time.monotonic()
 
     def __enter__(self) -> Self:
