@@ -90,12 +90,15 @@ def save_checkpoint(
     tree = json.dumps(_without_tensors(state, tensors))
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    with atomic_path(folder / f"step_{progress.steps_done:08}{SUFFIX}") as path:
+    name = f"step_{progress.steps_done:08}{SUFFIX}"
+    with atomic_path(folder / name) as path:
         try:
             save_file(tensors, path, {"format": "sral checkpoint", "tree": tree})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
-    for old in checkpoints(run)[keep:]:
+    found = checkpoints(run)
+    stale = [old for old in found if old.name > name]  # damaged, or counted in steps of another batch size
+    for old in [*stale, *found[len(stale) + keep :]]:
         old.unlink()
 
 

@@ -272,13 +272,13 @@ def test_other_settings_need_force(training_pairs: Path, uninterrupted: Path) ->
 
 def test_a_larger_batch_goes_on_at_its_share_of_the_epochs(training_pairs: Path, uninterrupted: Path) -> None:
     """Counted in steps, the longer run of small batches would be past the end of the schedule."""
-    run = uninterrupted.parent / "larger"
-    assert trained(*options(training_pairs, run, "--epochs=2")) == 0
-    changed = ("--epochs=4", "--batch_size=5", "--optimizer.lr=3e-3")
+    run = shutil.copytree(uninterrupted, uninterrupted.parent / "larger")
+    changed = ("--epochs=5", "--batch_size=5", "--optimizer.lr=3e-3")
     with pytest.warns(UserWarning, match="batch_size: 2 -> 5"):
         assert trained(*options(training_pairs, run, "--resume", "--force", *changed)) == 0
     rates = [float(row["lr"]) for row in scores(run)]
-    assert rates[2:] == pytest.approx([3e-3 * (1 - 3 / 4) ** 0.9, 0.0])
+    assert rates[3:] == pytest.approx([3e-3 * (1 - 4 / 5) ** 0.9, 0.0])
+    assert [path.stem for path in checkpoints(run)] == ["step_00000005", "step_00000004"]
 
 
 def test_a_checkpoint_of_an_older_version_is_refused(training_pairs: Path, uninterrupted: Path) -> None:
