@@ -20,6 +20,7 @@ from torch.autograd.graph import Node
 
 from benchmarks.complexity import PARTS
 from benchmarks.training_sides import Batches, OurSide
+from training import trainer
 
 BETWEEN, LOSSES = "maps to full size, casts", "losses"
 OWN = ("marks", "")
@@ -143,14 +144,14 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def break_down(side: OurSide, batches: Batches, warm_up: int) -> dict[tuple[str, str], float]:
     """Milliseconds of one step by (part, phase): the mean over all but the first `warm_up` batches."""
-    step, timeline = side.step_of, Timeline(side.accelerator.device)
+    own, timeline = side.trainer, Timeline(side.accelerator.device)
     marks = PartMarks(side.network, timeline)
-    of_terms = step.joint_loss
-    watched = [(step.accelerator, "clip_grad_norm_", "clip"), (step.optimizer, "step", "optimizer, schedule")]
-    watched += [(step.average, "update", "EMA")] if step.average is not None else []
+    of_terms = trainer.joint_loss
+    watched = [(own.accelerator, "clip_grad_norm_", "clip"), (own.optimizer, "step", "optimizer, schedule")]
+    watched += [(own.ema, "update", "EMA")] if own.ema is not None else []
     with ExitStack() as stack:
         stack.callback(marks.remove)
-        stack.enter_context(patch.object(step, "joint_loss", lambda *terms: marks.before_backward(of_terms(*terms))))
+        stack.enter_context(patch.object(trainer, "joint_loss", lambda *terms: marks.before_backward(of_terms(*terms))))
         for owner, method, part in watched:
             stack.enter_context(patch.object(owner, method, timeline.before(getattr(owner, method), part)))
         source = iter(side.loaded(batches))

@@ -122,9 +122,7 @@ def settings_of(config: str, options: argparse.Namespace) -> TrainingConfig:
     arguments = [f"--config={path}", "--encoder_weights=none", f"--device={options.device}"]
     arguments += [f"--batch_size={options.batch}", f"--precision={options.precision}"]
     arguments += [] if options.workers is None else [f"--data.workers={options.workers}"]
-    settings = parse(arguments).settings
-    settings.check()
-    return settings
+    return parse(arguments).settings
 
 
 def arguments() -> argparse.Namespace:

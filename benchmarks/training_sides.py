@@ -11,13 +11,11 @@ from benchmarks.released_training import ReleasedSamples, ReleasedTrainer
 from datasets.cache import Records
 from datasets.catalog import Pair
 from datasets.loader import SalientObjectBatches, Views, as_it_is
-from models.losses import joint_loss, loss_terms
 from models.sral import build_sral
 from training.config import TrainingConfig
 from training.distributed import build_accelerator
-from training.ema import build_average
-from training.optim import build_optimizer, build_schedule
-from training.step import LossAccumulator, Step
+from training.logger import LossAccumulator
+from training.trainer import Trainer
 
 RELEASE = "release"
 SETTLE_EVERY = 10
@@ -71,22 +69,10 @@ class OurSide:
         self.losses_seen = LossAccumulator()
         self.loaders: dict[str, DataLoader] = {}
         self.blocks = 0
-        self.network, self.step_of = self._build(len(records) // settings.batch_size)
-
-    def _build(self, steps_per_epoch: int) -> tuple[torch.nn.Module, Step]:
-        settings, device = self.settings, self.accelerator.device
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        network = build_sral(settings.network()).to(device, memory_format=layout).train()
-        average = build_average(network, settings.optimizer.ema)
-        optimizer = build_optimizer(network, network.detector.encoder, settings.optimizer)
-        schedule = build_schedule(optimizer, settings.optimizer, settings.epochs, steps_per_epoch)
-        prepared, optimizer = self.accelerator.prepare(network, optimizer)
-
-        def losses(views: dict[str, Tensor]) -> dict[str, Tensor]:
-            return loss_terms(prepared(views["rgb"], views["ycbcr"]), views, network.tfgm, settings.loss.boundary)
-
-        clip = settings.optimizer.clip
-        return network, Step(self.accelerator, network, losses, joint_loss, optimizer, schedule, average, clip)
+        self.trainer = Trainer(
+            settings, self.accelerator, build_sral(settings.network()), len(records) // settings.batch_size
+        )
+        self.network = self.trainer.network.train()
 
     def loaded(self, batches: Batches) -> DataLoader:
         """The loader of these batches; its workers stay."""
@@ -106,7 +92,7 @@ class OurSide:
 
     def step(self, views: dict[str, Tensor]) -> None:
         """One step."""
-        self.losses_seen.note(self.step_of(views, self.settings.loss.of_epoch(1)))
+        self.losses_seen.add(self.trainer.train_step(views, self.settings.loss.of_epoch(1)))
         if len(self.losses_seen) == SETTLE_EVERY:
             self.losses_seen.settle(self.accelerator, 0)
 

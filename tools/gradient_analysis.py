@@ -97,7 +97,7 @@ def training_batches(settings: TrainingConfig, count: int) -> Iterator[dict[str,
     Raises:
         ValueError: the part has not so many images.
     """
-    _, pairs, _ = find_data(settings.data)
+    pairs, _ = find_data(settings.data)
     detector, augmentation, size = settings.detector, settings.data.augmentation, settings.batch_size
     if count * size > len(pairs):
         raise ValueError(f"--batches {count}: {len(pairs)} training images make {len(pairs) // size} of {size}")

@@ -23,14 +23,13 @@ from torch import Tensor
 from datasets.cache import Records
 from datasets.loader import SalientObjectBatches, Views
 from datasets.transforms import ycbcr_to_rgb
-from models.config import from_dict
 from models.hosts import run_host_file
 from models.resize import bicubic_double
 from models.sral import SRAL, build_sral
 from models.state import fill
 from models.weights import load_sral, read_header
 from training.checkpoint import FOLDER, checkpoints, read_network
-from training.config import TrainingConfig
+from training.config import TrainingConfig, from_record
 from training.data import find_data
 from training.visualize import TILE, draw_validation
 
@@ -52,7 +51,7 @@ def read_settings(run: Path) -> TrainingConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no run's folder: there is no {path}")
     try:
-        return from_dict(TrainingConfig, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return from_record(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
     except (TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
@@ -83,7 +82,7 @@ def load_checkpointed(path: Path) -> tuple[TrainingConfig, SRAL]:
         FileNotFoundError, ValueError: it cannot be read.
     """
     recorded, state = read_network(path)
-    settings = from_dict(TrainingConfig, recorded, str(path))
+    settings = from_record(recorded, str(path))
     return settings, fill(build_sral(settings.network()), state, str(path))
 
 
@@ -116,7 +115,7 @@ class Seen:
     """
 
     def __init__(self, settings: TrainingConfig, rows: int):
-        _, _, pairs = find_data(settings.data)
+        _, pairs = find_data(settings.data)
         if not pairs:
             raise ValueError("the run has no validation part (data.validation is 0)")
         detector = settings.detector

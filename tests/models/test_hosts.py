@@ -431,7 +431,6 @@ def test_a_network_of_ones_own_by_the_commands(training_pairs, tmp_path, monkeyp
     data += [f"--data.masks={training_pairs}/train-labels", "--data.validation=0.3", "--batch_size=2"]
     run = tmp_path / "run"
     start = parse([*own, *small, *data, f"--output={run}", "--epochs=1"])
-    start.settings.check()
     assert train.train(start) == 0
     KINDS.pop("mine")
 
