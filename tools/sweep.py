@@ -14,9 +14,9 @@ LIST.yaml names the configurations. An option on the command line overrides its 
       slow: {config: configs/light.yaml, optimizer: {lr: 5.0e-4}, data.workers: 2, baseline: sral}
     test: {ORSSD: data/ORSSD}             # data sets whose test split is scored too, under both protocols
 
-Each run is `train.py --config=FILE --key=value … --output=OUTPUT/NAME/seed_N --seed=N --resume`. Options after `--` go to
-every run. A finished run is skipped and an unfinished run resumes from its last checkpoint, so the same command continues
-after any stop. A failed run is reported and the others continue. Paths are relative to the current directory.
+Each run is `train.py --config=FILE --key=value … --output=OUTPUT/NAME/seed_N --seed=N --resume`. Options after `--` go
+to every run. A finished run is skipped and an unfinished run resumes from its last checkpoint, so the same command
+continues after any stop. A failed run is reported and the others continue. Paths are relative to the current directory.
 
 The output folder holds:
 
@@ -87,17 +87,15 @@ class Sweep:
     @property
     def all_runs(self) -> list[Run]:
         """All runs. Every configuration is run with one seed before the next seed, so an early table compares them."""
-        options, folder = self.configurations, Path(self.output)
-        return [
-            Run(name, seed, folder / name / f"seed_{seed}", options[name]) for seed in self.seeds for name in options
-        ]
+        named = [(name, seed, options) for seed in self.seeds for name, options in self.configurations.items()]
+        return [Run(name, seed, Path(self.output, name, f"seed_{seed}"), options) for name, seed, options in named]
 
     def check(self) -> None:
         """Check all that can be wrong before anything runs.
 
         Raises:
-            ValueError: impossible seeds or names; settings that train.py refuses; a missing test set; a finished run with
-                other settings than those of the list.
+            ValueError: impossible seeds or names; settings that train.py refuses; a missing test set; a finished run
+                with other settings than those of the list.
         """
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {' '.join(map(str, self.seeds))}: give each once")
@@ -133,7 +131,7 @@ class Sweep:
         return "\n".join(lines)
 
     def write_table(self) -> str:
-        """Write OUTPUT/table.md and table.csv from the finished runs. Return the Markdown, '' if there are no scores."""
+        """Write OUTPUT/table.md and table.csv from the finished runs. Return the Markdown, '' without any scores."""
         kinds = [VALIDATION, *((name, protocol) for name in self.test for protocol in PROTOCOLS)]
         scores = pd.DataFrame(
             [

@@ -1,6 +1,7 @@
 """Summarize the scores of a sweep: mean ± standard deviation over seeds, and paired comparisons with a baseline."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,8 @@ def compare(values: pd.Series, baseline: pd.Series) -> dict[str, float]:
         baseline: the same of the baseline.
 
     Returns:
-        pairs, gain (the mean difference), low and high (its 95 % interval) and p (two-sided). Low, high and p are NaN for
-        one pair, p also if all differences are 0.
+        pairs, gain (the mean difference), low and high (its 95 % interval) and p (two-sided). Low, high and p are NaN
+        for one pair, p also if all differences are 0.
     """
     from scipy.stats import ttest_rel  # half a second to import
 
@@ -55,26 +56,25 @@ def summarize(scores: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFram
         baselines: the baseline of each configuration, in the order of the table; a baseline names itself.
 
     Returns:
-        Columns configuration, scored, protocol, figure, n (seeds), mean, sd (sample standard deviation, n − 1), baseline,
-        those of `compare`, and p_holm: p adjusted over all rows with the same data and protocol.
+        Columns configuration, scored, protocol, figure, n (seeds), mean, sd (sample standard deviation, n − 1),
+        baseline, those of `compare`, and p_holm: p adjusted over all rows with the same data and protocol.
     """
     keys = ["scored", "protocol", "configuration", "figure"]
-    by_key = {key: group.set_index("seed").value for key, group in scores.groupby(keys, sort=False)}
+    values = {key: group.set_index("seed").value for key, group in scores.groupby(keys, sort=False)}
     rows = []
-    for scored, protocol in dict.fromkeys((scored, protocol) for scored, protocol, *_ in by_key):
-        for name, baseline in baselines.items():
-            for (*place, configuration, figure), values in by_key.items():
-                if (*place, configuration) != (scored, protocol, name):
-                    continue
-                row = {"configuration": name, "scored": scored, "protocol": protocol, "figure": figure}
-                row |= {"n": len(values), "mean": values.mean(), "sd": values.std(), "baseline": baseline}
-                base = by_key.get((scored, protocol, baseline, figure))
-                compared = base is not None and name != baseline and not values.index.intersection(base.index).empty
-                rows.append(row | (compare(values, base) if compared else {}))
-    columns = [*rows[0], *(key for key in ("pairs", "gain", "low", "high", "p") if key not in rows[0])]
-    table = pd.DataFrame(rows, columns=columns).astype({"pairs": "Int64"})
-    table["p_holm"] = table.groupby(["scored", "protocol"], sort=False).p.transform(holm)
-    return table
+    for place, table in scores.groupby(keys[:2], sort=False):
+        for name, figure in product(baselines, table.figure.unique()):
+            own, base = (values.get((*place, each, figure), pd.Series(dtype=float)) for each in (name, baselines[name]))
+            if own.empty:
+                continue
+            row = dict(zip(keys, (*place, name, figure), strict=True))
+            row |= {"n": len(own), "mean": own.mean(), "sd": own.std(), "baseline": baselines[name]}
+            compared = name != baselines[name] and not own.index.intersection(base.index).empty
+            rows.append(row | (compare(own, base) if compared else {}))
+    columns = ["configuration", "scored", "protocol", "figure", "n", "mean", "sd", "baseline"]
+    summary = pd.DataFrame(rows, columns=[*columns, "pairs", "gain", "low", "high", "p"]).astype({"pairs": "Int64"})
+    summary["p_holm"] = summary.groupby(keys[:2], sort=False).p.transform(holm)
+    return summary
 
 
 def markdown(rows: pd.DataFrame, baselines: Mapping[str, str]) -> str:
@@ -82,21 +82,22 @@ def markdown(rows: pd.DataFrame, baselines: Mapping[str, str]) -> str:
     named = list(dict.fromkeys(baseline for name, baseline in baselines.items() if name != baseline))
     parts = ["Mean ± sample standard deviation over seeds."]
     if named:
+        baseline = named[0] if len(named) == 1 else "the named baseline"
         parts[0] += (
-            f" Gain: mean difference in Sm from {named[0] if len(named) == 1 else 'the named baseline'} over the common "
-            "seeds (pairs), with the 95 % interval of the paired t-test. p: two-sided, paired t-test, Holm's correction "
-            f"over all metrics and rows of a table. \\*: corrected p < {SIGNIFICANT} in that metric."
+            f" Gain: mean difference in Sm from {baseline} over the common seeds (pairs), with the 95 % interval of the "
+            "paired t-test (from, to). p: two-sided, paired t-test, with Holm's correction over all metrics and rows of "
+            f"a table. \\*: corrected p < {SIGNIFICANT} in that metric."
         )
     for (scored, protocol), chosen in rows.groupby(["scored", "protocol"], sort=False):
         title = "Validation, best epoch" if scored == "validation" else f"{scored}, test split"
-        cells = pd.DataFrame([_cells(chosen, name, bool(named), len(named) > 1) for name in baselines])
+        cells = pd.DataFrame([_cells(chosen, name, bool(named)) for name in baselines])
         align = ["left", *["right"] * (len(cells.columns) - 1)]
         table = cells.fillna(EMPTY).to_markdown(index=False, disable_numparse=True, colalign=align)
         parts.append(f"{title} (protocol {protocol})\n\n{table}")
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(rows: pd.DataFrame, name: str, compared: bool, several: bool) -> dict[str, str]:
+def _cells(rows: pd.DataFrame, name: str, compared: bool) -> dict[str, str]:
     """Return the cells of one configuration by column; `rows` are those of one table."""
     own = rows[rows.configuration == name].set_index("figure")
     cells = {"configuration": name, "seeds": str(own.n.max()) if len(own) else "0"}
@@ -107,12 +108,12 @@ def _cells(rows: pd.DataFrame, name: str, compared: bool, several: bool) -> dict
             spread = "" if np.isnan(row.sd) else f" ± {row.sd:.4f}"
             cell = f"{row['mean']:.4f}{spread}" + " \\*" * bool(row.p_holm < SIGNIFICANT)
         cells[f"{SHOWN.get(figure, figure)} {'↓' if figure == 'MAE' else '↑'}"] = cell
-    if compared:
-        row = own.loc["Sm"] if "Sm" in own.index else None
-        there = row is not None and not pd.isna(row.gain)
-        cells |= {"baseline": row.baseline if there else EMPTY} if several else {}
-        cells["gain in Sm"] = f"{row.gain:+.4f}" if there else EMPTY
-        cells["95 % interval"] = EMPTY if not there or np.isnan(row.low) else f"{row.low:+.4f} to {row.high:+.4f}"
-        cells["pairs"] = str(row.pairs) if there else EMPTY
-        cells["p"] = EMPTY if not there or np.isnan(row.p_holm) else f"{row.p_holm:.2g}"
+    if not compared:
+        return cells
+    gains = own[own.gain.notna() & (own.index == "Sm")]
+    for heading, column, style in (
+        ("baseline", "baseline", "{}"), ("gain in Sm", "gain", "{:+.4f}"), ("from", "low", "{:+.4f}"),
+        ("to", "high", "{:+.4f}"), ("pairs", "pairs", "{}"), ("p", "p_holm", "{:.2g}"),
+    ):  # fmt: skip
+        cells[heading] = next((style.format(value) for value in gains[column].dropna()), EMPTY)
     return cells
