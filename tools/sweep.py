@@ -133,13 +133,13 @@ class Sweep:
     def write_table(self) -> str:
         """Write OUTPUT/table.md and table.csv from the finished runs. Return the Markdown, '' without any scores."""
         kinds = [VALIDATION, *((name, protocol) for name in self.test for protocol in PROTOCOLS)]
-        scores = pd.DataFrame(
-            [
-                (run.configuration, run.seed, *kind, metric, value)
-                for run in self.all_runs for kind in kinds for metric, value in run.scores(*kind).items()
-            ],
-            columns=["configuration", "seed", "scored", "protocol", "figure", "value"],
-        )  # fmt: skip
+        values = [
+            (run.configuration, run.seed, *kind, metric, value)
+            for kind in kinds
+            for run in self.all_runs
+            for metric, value in run.scores(*kind).items()
+        ]
+        scores = pd.DataFrame(values, columns=["configuration", "seed", "scored", "protocol", "figure", "value"])
         if scores.empty:
             return ""
         rows = summarize(scores, self.baselines)
