@@ -84,9 +84,9 @@ def markdown(rows: pd.DataFrame, baselines: Mapping[str, str]) -> str:
     if named:
         baseline = named[0] if len(named) == 1 else "the named baseline"
         parts[0] += (
-            f" Gain: mean difference in Sm from {baseline} over the common seeds (pairs), with the 95 % interval "
-            "(from, to) of the paired t-test. p: two-sided, paired t-test, Holm's correction over all metrics and rows of a "
-            f"table. \\*: corrected p < {SIGNIFICANT} in that metric."
+            f" Gain: mean difference in Sm from {baseline} over the common seeds (pairs), with its 95 % interval "
+            "(from, to). p: two-sided paired t-test, with Holm's correction over all metrics and rows of a table. "
+            f"\\*: corrected p < {SIGNIFICANT} in that metric."
         )
     for (scored, protocol), chosen in rows.groupby(["scored", "protocol"], sort=False):
         title = "Validation, best epoch" if scored == "validation" else f"{scored}, test split"
