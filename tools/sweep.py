@@ -28,51 +28,49 @@ The gain is the mean difference from the baseline over the seeds that both have.
 of the paired t-test. The p-values have Holm's correction over all comparisons of a table (one data set and protocol).
 """
 
+import argparse
 import json
 import re
 import shlex
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_loader
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PrivateAttr, ValidationError
 
 from compute_results.table_config import UniqueKeys
 from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
-from training.config import OneLineParser, TrainingConfig, differences, flatten, parse
+from training.config import TrainingConfig, differences, flatten, parse
 from utils.files import atomic_write
 from utils.text import one_line
 
 SET_BY_SWEEP = ("config", "output", "seed", "resume")
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(BaseModel):
     """The content of LIST.yaml, overridden by the options of the command line.
 
-    Args:
+    Attributes:
         output: the folder of all runs and of the table.
         seeds: each configuration is run with each seed.
         runs: the settings of train.py by the configuration's name, with `config`, its file, and `baseline`.
         common: settings of every run.
         test: the folder of each data set whose test split is scored, by the data set's name.
-        extra: options of train.py for every run, given after --.
     """
 
+    model_config = ConfigDict(strict=True, extra="forbid")
+
     output: str
-    seeds: list[int]
+    seeds: list[NonNegativeInt]
     runs: dict[str, dict[str, Any]]
-    common: dict[str, Any]
-    test: dict[str, str]
-    extra: list[str]
+    common: dict[str, Any] = {}
+    test: dict[str, str] = {}
+    _extra: list[str] = PrivateAttr(default_factory=list)  # options of train.py for every run, given after --
 
     @property
     def baselines(self) -> dict[str, str]:
@@ -82,7 +80,7 @@ class Sweep:
     @property
     def configurations(self) -> dict[str, list[str]]:
         """The options of train.py by the configuration's name. Raise ValueError for a key that is set here."""
-        return {name: [*_train_options(name, run, self.common), *self.extra] for name, run in self.runs.items()}
+        return {name: [*_train_options(name, run, self.common), *self._extra] for name, run in self.runs.items()}
 
     @property
     def all_runs(self) -> list[Run]:
@@ -99,7 +97,7 @@ class Sweep:
         """
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {' '.join(map(str, self.seeds))}: give each once")
-        for option in self.extra:
+        for option in self._extra:
             if option.partition("=")[0].removeprefix("--") in SET_BY_SWEEP:
                 raise ValueError(f"{option} after --: the sweep sets it for each run")
         for name, baseline in self.baselines.items():
@@ -171,44 +169,82 @@ def _settings(name: str, options: Sequence[str]) -> TrainingConfig:
     return start.settings
 
 
-def _parser() -> ArgumentParser:
-    set_loader("yaml_unique", lambda text: yaml.load(text, UniqueKeys), exceptions=(yaml.YAMLError,))
-    parser = OneLineParser(
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"error: {one_line(message)} (see {self.prog} --help)")
+
+
+def _test_set(text: str) -> tuple[str, str]:
+    name, _, root = text.partition("=")
+    if not name or not root:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, root
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
         prog="python -m tools.sweep", usage="python -m tools.sweep [options] [-- --key value ...]",
-        description=__doc__, formatter_class=RawDescriptionHelpFormatter, parser_mode="yaml_unique",
-        allow_abbrev=False,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
-    add("--list", action="config", metavar="LIST.yaml", help="the list of runs, in the layout above")
-    add("--configs", nargs="+", type=str, default=[], metavar="FILE", help="without a list: configuration files")
-    add("--seeds", nargs="+", type=NonNegativeInt, metavar="N", help="run each configuration with each seed")
-    add("--output", type=str, metavar="DIR", help="the folder of all runs and of the table")
-    add("--runs", type=dict[str, dict[str, Any]], default={}, help="settings by the configuration's name")
-    add("--common", type=dict[str, Any], default={}, help="settings of every run")
-    add("--test", type=dict[str, str], default={}, help="data sets whose test split is scored: --test.ORSSD data/ORSSD")
-    add("--jobs", type=PositiveInt, default=1, metavar="N", help="runs at once, each on its own GPU if there are any")
+    add("--list", type=Path, metavar="LIST.yaml", help="the list of runs, in the layout above")
+    add("--configs", nargs="+", default=[], metavar="FILE", help="without a list: configuration files")
+    add("--seeds", nargs="+", type=int, metavar="N", help="run each configuration with each seed")
+    add("--output", metavar="DIR", help="the folder of all runs and of the table")
+    add("--test", nargs="+", type=_test_set, metavar="NAME=DIR", help="data sets whose test split is scored")
+    add("--jobs", type=_positive, default=1, metavar="N", help="runs at once, each on its own GPU if there are any")
     add("--dry-run", action="store_true", help="print what would be run, resumed, scored and skipped")
     return parser
 
 
-def sweep_of(arguments: Sequence[str]) -> tuple[Sweep, Namespace]:
+def sweep_of(arguments: Sequence[str]) -> tuple[Sweep, argparse.Namespace]:
     """Return the sweep that the command line describes, and its other options: jobs, dry_run.
 
     Raises:
-        ValueError: something is missing, given twice, or set by the sweep itself.
-        SystemExit: an unknown key or a value of the wrong type, with one line.
+        OSError, ValueError: the list cannot be read; a key is missing, unknown, given twice or of the wrong type.
+        SystemExit: a wrong option, with one line.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    options, extra = _parser().parse_args(arguments[:end]), list(arguments[end + 1 :])
-    if bool(options.runs) == bool(options.configs):
+    options = _parser().parse_args(arguments[:end])
+    content: Any = {}
+    if options.list:
+        try:
+            content = yaml.load(options.list.read_text(encoding="utf-8"), UniqueKeys)
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{options.list} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{options.list}: found {content!r}, expected the keys {', '.join(Sweep.model_fields)}")
+    if bool(content.get("runs")) == bool(options.configs):
         raise ValueError("give the configurations either as --configs FILE ... or as runs in a --list LIST.yaml")
-    if not options.seeds or not options.output:
-        raise ValueError(f"give {'output' if options.seeds else 'seeds'}, as an option or in LIST.yaml")
-    runs = options.runs or {Path(file).stem: {"config": file} for file in options.configs}
-    if len(runs) < len(options.configs):
-        raise ValueError("--configs: two files of one name, which would share a folder: name the runs in a LIST.yaml")
-    seeds = [int(seed) for seed in options.seeds]
-    return Sweep(options.output, seeds, runs, options.common, options.test, extra), options
+    if options.configs:
+        content["runs"] = {Path(file).stem: {"config": file} for file in options.configs}
+        if len(content["runs"]) < len(options.configs):
+            raise ValueError(
+                "--configs: two files of one name, which would share a folder: name the runs in a LIST.yaml"
+            )
+    given = {"seeds": options.seeds, "output": options.output, "test": options.test and dict(options.test)}
+    content |= {key: value for key, value in given.items() if value}
+    for key in ("seeds", "output"):
+        if not content.get(key):
+            raise ValueError(f"give {key}, as an option or in LIST.yaml")
+    try:
+        sweep = Sweep.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = f"{options.list or 'options'}: {'.'.join(map(str, first['loc']))}"
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"{key}: unknown key; the keys are {', '.join(Sweep.model_fields)}") from error
+        raise ValueError(
+            f"{key}: found {first['input']!r}; {first['msg'].lower()}; see --help for the layout"
+        ) from error
+    sweep._extra = list(arguments[end + 1 :])
+    return sweep, options
 
 
 def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence[str]] = COMMANDS) -> None:

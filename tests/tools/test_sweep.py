@@ -420,7 +420,7 @@ def test_test_splits_are_scored_once(tmp_path, stand_ins, capsys):
     assert _run(options, stand_ins) == 0
     for name, seed, given, _ in _calls(output):
         _finish(output / name / f"seed_{seed}", given)
-    options = [*options, f"--test.ORSSD={data}"]
+    options = [*options, "--test", f"ORSSD={data}"]
     main([*options, "--dry-run"], stand_ins)
     assert capsys.readouterr().out.count("score   ") == 2
     assert _run(options, stand_ins) == 0
@@ -445,8 +445,16 @@ def test_test_splits_are_scored_once(tmp_path, stand_ins, capsys):
         ({"seeds": [1, 1]}, [], "seeds 1 1: give each once"),
         ({"seeds": ["one"]}, [], "seeds"),
         ({"seeds": [-1]}, [], "seeds"),
-        ({"seads": [1]}, [], "seads"),
-        ({"runs": {"a": "quick.yaml"}}, [], "runs"),
+        ({"seads": [1]}, [], "list.yaml: seads: unknown key; the keys are output, seeds, runs, common, test"),
+        (
+            {"runs": {"a": "quick.yaml"}},
+            [],
+            "list.yaml: runs.a: found 'quick.yaml'; input should be a valid dictionary",
+        ),
+        ({"seeds": [True]}, [], "list.yaml: seeds.0: found True"),
+        ({"test": {"ORSSD": 5}}, [], "list.yaml: test.ORSSD: found 5; input should be a valid string"),
+        ({}, ["--test", "ORSSD"], "'ORSSD' is not NAME=DIR"),
+        ({}, ["--seed", "3"], "unrecognized arguments: --seed"),
         ({"runs": {"a/b": {}}}, [], "run 'a/b': the name becomes a folder"),
         ({"runs": {"a": {"optimiser.lr": 1}}}, [], "run a: "),
         ({"runs": {"a": {"epochs": "many"}}}, [], "run a: "),
@@ -487,7 +495,7 @@ def test_the_real_commands(root, training_pairs, tmp_path, monkeypatch, capsys):
     }  # fmt: skip
     monkeypatch.chdir(root)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # train.py sets its own
-    options = [*_list(tmp_path, seeds=[1], common=small, runs={"sral": {}}), f"--test.RSSOD={data}"]
+    options = [*_list(tmp_path, seeds=[1], common=small, runs={"sral": {}}), "--test", f"RSSOD={data}"]
     sweep, _ = sweep_of(options)
     [planned] = sweep.all_runs
     # In this process, as the commands are given: each would import torch for seconds in one of its own.
