@@ -34,6 +34,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -110,8 +111,8 @@ class Sweep(BaseModel):
                 raise ValueError(f"test set {name}: there is no folder {root}")
         settings = {name: _settings(name, options) for name, options in self.configurations.items()}
         for run in self.all_runs:
-            settings[run.configuration].seed = run.seed
-            changed = differences(settings[run.configuration], run.recorded()) if run.finished() else []
+            asked = replace(settings[run.configuration], seed=run.seed)
+            changed = differences(asked, run.recorded()) if run.finished() else []
             if changed:
                 raise ValueError(
                     f"{run.folder} is finished with other settings: {'; '.join(changed)}; choose another --output, or "
@@ -152,7 +153,7 @@ def _train_options(name: str, run: dict[str, Any], common: dict[str, Any]) -> li
     settings = flatten(common) | flatten(own)
     for key in [key for key in settings if key in SET_BY_SWEEP]:
         raise ValueError(f"run {name}: {key} cannot be set; the sweep sets it for each run")
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+    texts = {key: v if isinstance(v, str) else json.dumps(v, default=str) for key, v in settings.items()}
     file = [f"--config={run['config']}"] if "config" in run else []
     return [*file, *(f"--{key}={text}" for key, text in texts.items())]
 
