@@ -1,10 +1,9 @@
-"""What `benchmarks/inference.py` measures, and its tables."""
+"""The rows that `benchmarks/inference.py` measures, and its Markdown tables."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from benchmarks.markdown import table
 from benchmarks.variants import RELEASED, Skipped
 
 MISSING = ("–", "–")
@@ -13,11 +12,11 @@ DIFFERENCES = ("max_difference", "mean_difference", "flipped")
 
 @dataclass
 class Row:
-    """What a variant takes for a batch, and how far its maps are off.
+    """The time of a variant for a batch, and the differences of its maps.
 
     Attributes:
-        ratio: how many times faster than the release; None where that cannot run.
-        of_product: its multiply–adds per second over those of the best matrix product in its precision.
+        ratio: speed-up over the release; None if the release cannot run.
+        of_product: its multiply–adds per second over those of the best matrix product of its precision.
     """
 
     network: str
@@ -39,7 +38,7 @@ class Row:
 
 @dataclass
 class ProductRate:
-    """Multiply–adds per second of a matrix product, timed in turns with the variants at this batch."""
+    """Multiply–adds per second of a matrix product, timed interleaved with the variants at this batch size."""
 
     precision: str
     product: str
@@ -49,7 +48,7 @@ class ProductRate:
 
 @dataclass
 class OtherRow:
-    """What another network takes for one image, from its 8-bit pixels to its map; `ratio` as Row's."""
+    """The time of another network for one image, from 8-bit pixels to the map; `ratio` as in Row."""
 
     network: str
     backend: str
@@ -61,7 +60,7 @@ class OtherRow:
 
 @dataclass
 class Score:
-    """A variant's scores on a data set, protocol `authors`."""
+    """A variant's scores on a data set under protocol `authors`."""
 
     network: str
     backend: str
@@ -74,7 +73,7 @@ class Score:
 
 @dataclass
 class Findings:
-    """All that is measured."""
+    """All results, in the layout of the JSON file."""
 
     variants: list[Row] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -84,21 +83,21 @@ class Findings:
 
 
 def tables(findings: Findings, batches: Sequence[int]) -> str:
-    """The findings in Markdown."""
-    texts = ["Milliseconds a batch, and how far the maps are off\n", _speed_table(findings.variants, batches)]
+    """Return the results as Markdown."""
+    texts = ["Milliseconds a batch, and differences of the maps\n", _speed_table(findings.variants, batches)]
     texts += ["", *_best_lines(findings.variants)]
     if findings.baselines:
-        lines = [(*_names(each), f"{each.median_ms:.1f}", _times(each.ratio)) for each in findings.baselines]
-        head = ("network", "backend", "precision", "ms, batch 1", "against the release")
-        texts += ["\nOff the shelf\n", table(head, lines, 3)]
+        others = [(*_names(each), f"{each.median_ms:.1f}", _times(each.ratio)) for each in findings.baselines]
+        head = ["network", "backend", "precision", "ms, batch 1", "against the release"]
+        texts += ["\nOther networks\n", table(head, others, 3)]
     if findings.accuracy:
-        lines = [
+        scores = [
             (*_names(each), f"{each.Fbeta:.4f}", f"{each.MAE:.4f}", f"{each.Sm:.4f}") for each in findings.accuracy
         ]
-        head = ("network", "backend", "precision", "Fβ ↑", "MAE ↓", "Sm ↑")
-        texts += [f"\nAccuracy, protocol `authors`, {findings.accuracy[0].images} images\n", table(head, lines, 3)]
+        head = ["network", "backend", "precision", "Fβ ↑", "MAE ↓", "Sm ↑"]
+        texts += [f"\nAccuracy, protocol `authors`, {findings.accuracy[0].images} images\n", table(head, scores, 3)]
     texts += ["\nMatrix products, GMAC a second\n", _products_table(findings.roofline, batches)]
-    texts += ["\nNetworks, GMAC a second, and what that is of the best product\n"]
+    texts += ["\nNetworks, GMAC a second, and their share of the best product\n"]
     texts += [_rates_table(findings.variants, batches)]
     if findings.skipped:
         texts += ["\nCannot run here\n", *_skipped_lines(findings.skipped)]
@@ -131,7 +130,7 @@ def _speed_table(rows: Sequence[Row], batches: Sequence[int]) -> str:
 
 
 def _best_lines(rows: Sequence[Row]) -> list[str]:
-    """For each network its most images per second, beside the release's one by one."""
+    """Return each network's highest throughput, compared with the release's at batch 1."""
     single = [row.images_per_second for row in rows if row.backend == RELEASED and row.batch == 1]
     lines = []
     for network in dict.fromkeys(row.network for row in rows):
@@ -163,9 +162,15 @@ def _rates_table(rows: Sequence[Row], batches: Sequence[int]) -> str:
 
 
 def _skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
-    """A line for each reason, with all that it keeps from running."""
+    """Return a line for each reason, with the variants that it stops."""
     reasons: dict[str, dict[str, None]] = {}
     for each in skipped:
         batch = "" if each.batch is None else f", batches of {each.batch}"
         reasons.setdefault(each.reason, {})[f"{' '.join(_names(each))}{batch}"] = None
     return [f"- {'; '.join(what)}: {reason}" for reason, what in reasons.items()]
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table. The first `left` columns are left-aligned, the others right-aligned."""
+    rule = ["---" if column < left else "---:" for column in range(len(head))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
