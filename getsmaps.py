@@ -40,9 +40,7 @@ alone (on the CPU the stages share the cores) and names the slowest."""
 
 def parse_arguments() -> argparse.Namespace:
     """Parse and check the command line."""
-    parser = argparse.ArgumentParser(
-        usage=USAGE, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(usage=USAGE, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
