@@ -13,7 +13,7 @@ from inference.backends.cuda_graphs import CudaGraphs
 from inference.backends.eager import TorchEager
 from inference.backends.onnx_runtime import OnnxRuntime
 from inference.backends.open_vino import OpenVino
-from inference.export.header import FORMATS
+from inference.export import FORMATS
 from models.detector import Detector
 from models.hosts import Host
 from models.weights import load_detector
