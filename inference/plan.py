@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.catalog import find_images, images_at
+from datasets.catalog import Split, find_images, images_at
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plan:
 
 
 def find_requested(
-    source: Path | None, dataset: str | None, root: Path | None, split: str, output: Path
+    source: Path | None, dataset: str | None, root: Path | None, split: Split, output: Path
 ) -> list[tuple[str, str]]:
     """Return (stem, image file) of every requested image.
 

@@ -21,7 +21,7 @@ from torch import nn
 from models.config import without_sizes
 from models.vit import for_grid
 from models.weights import load_detector, read_header, save_weights
-from tools.inspect_sr import load_checkpointed
+from tools.inspect_sr import load_checkpoint_network
 from training.checkpoint import FOLDER
 
 
@@ -54,7 +54,7 @@ def _read(source: Path) -> tuple[nn.Module, dict[str, Any]]:
     """A file's detector, and what it says about itself."""
     if source.parent.name != FOLDER:
         return load_detector(source), read_header(source)["about"]
-    settings, network = load_checkpointed(source)
+    settings, network = load_checkpoint_network(source)
     return network.detector, {"checkpoint": source.stem, "seed": settings.seed, "epochs": settings.epochs}
 
 

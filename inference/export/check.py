@@ -14,6 +14,7 @@ from inference.export.header import INPUT, MAP, SALIENCY, Header
 from inference.fold import fold
 from inference.maps import truncated
 from models.detector import STRIDE, Detector
+from models.hosts import Host
 from utils.devices import optional
 
 MAX_DIFFERENCE_FP32 = 1e-4
@@ -26,7 +27,7 @@ Runner = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From B×H×W×3 uint8 RGB to the 8-bit map and the saliency, B×2H×2W each."""
 
 
-def check_export(path: Path, header: Header, detector: Detector, pixels: np.ndarray) -> str:
+def check_export(path: Path, header: Header, detector: Detector | Host, pixels: np.ndarray) -> str:
     """Compare a file with its network on images of the training size and, if it takes any size, on synthetic ones.
 
     Args:
@@ -65,7 +66,7 @@ def synthetic_images(count: int, size: tuple[int, int]) -> np.ndarray:
     return (255 * torch.where(inside[:, None], colors, 0.3 + 0.15 * blobs)).byte().permute(0, 2, 3, 1).numpy()
 
 
-def _compare(run: Runner, header: Header, detector: Detector, pixels: np.ndarray) -> str:
+def _compare(run: Runner, header: Header, detector: Detector | Host, pixels: np.ndarray) -> str:
     """Return the differences on images of one size as text; raise a ValueError if they are above the bounds."""
     where = f"{len(pixels)} images at {pixels.shape[1]}×{pixels.shape[2]}"
     batches = [batch for batch in (pixels[:1], pixels[1:]) if len(batch)]  # a single image, and several at once
@@ -93,7 +94,7 @@ def _check_bound(difference: float, bound: float, what: str) -> None:
 
 
 @torch.inference_mode()
-def _run_torch(detector: Detector, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _run_torch(detector: Detector | Host, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the saliency of the detector, its input normalized as in training, and of its inference form."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (detector.config.mean, detector.config.std))
     image = torch.from_numpy(pixels)

@@ -17,7 +17,9 @@ from inference.export.header import INPUT, MAP, SALIENCY
 from inference.fold import fold
 from models.config import SIDE_LIMIT
 from models.detector import STRIDE, Detector
+from models.hosts import Host
 from utils.devices import optional
+from utils.text import one_line
 
 
 class BothOutputs(nn.Module):
@@ -84,7 +86,7 @@ def with_fixed_padding(convolution: Conv2dSame) -> nn.Sequential:
     return nn.Sequential(nn.ZeroPad2d((left, pad_width - left, top, pad_height - top)), plain)
 
 
-def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
+def onnx_graph(detector: Detector | Host, any_size: bool, requirements: str) -> Any:
     """Return the graph from 8-bit RGB to the map and the saliency, for any batch size.
 
     Args:
@@ -118,7 +120,7 @@ def onnx_graph(detector: Detector, any_size: bool, requirements: str) -> Any:
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
         raise ValueError(
             f"encoder {detector.config.encoder} cannot be written as ONNX for "
-            f"{'any size' if any_size else 'one size'}: {' '.join(str(error).split())[:300]}"
+            f"{'any size' if any_size else 'one size'}: {one_line(error)}"
         ) from error
 
 

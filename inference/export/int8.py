@@ -29,6 +29,7 @@ import numpy as np
 
 from inference.export.header import INPUT
 from utils.devices import optional
+from utils.text import one_line
 
 EXACT_PARTS = (r"/", r"ppm(?!\.reduce)", r"head\.predict/")
 """Prefixes (regular expressions) of the nodes that keep their precision: nodes outside of any module (normalization,
@@ -60,7 +61,7 @@ def quantize(model: Any, graph: Any, images: np.ndarray, requirements: str) -> A
                 ignored_scope=nncf.IgnoredScope(patterns=[f"^(?:{prefix}).*" for prefix in exact], validate=False),
             )
         except (RuntimeError, nncf.ValidationError) as error:
-            raise ValueError(f"int8: nncf cannot quantize it ({' '.join(str(error).split())[:300]})") from error
+            raise ValueError(f"int8: nncf cannot quantize it ({one_line(error)})") from error
 
 
 def _first_layers(graph: Any) -> set[str]:
