@@ -24,7 +24,7 @@ from benchmarks.baselines import OwnProcess, Unfolded, evaluation_network, load_
 from benchmarks.complexity import multiply_adds
 from datasets.io import read_pixels
 from inference.backends import open_backend
-from inference.export.header import FORMATS
+from inference.export import FORMATS
 from inference.fold import fold
 from models.config import DetectorConfig, SRALConfig
 from models.detector import Detector
@@ -236,7 +236,7 @@ def int8_file(source: Source, backend: str, options: argparse.Namespace, folder:
             return path
     output = folder / f"{source.name}_int8{FORMATS[format]}"
     command = [sys.executable, "-m", "inference.export", "--weights", source.path.absolute(), "--format", format]
-    command += ["--int8", "--calibrate", options.calibrate.absolute(), "--output", output]
+    command += ["--int8", "--images", options.calibrate.absolute(), "--output", output]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)  # NNCF's traces go with it
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2] or f"it ended with status {done.returncode}"

@@ -22,7 +22,7 @@ from models.detector import Detector
 from models.hosts import Host
 from models.state import resample_positions
 from models.weights import load_detector, read_header, save_weights
-from tools.inspect_sr import load_checkpointed
+from tools.inspect_sr import load_checkpoint_network
 from training.checkpoint import FOLDER
 
 
@@ -56,7 +56,7 @@ def _read(source: Path) -> tuple[Detector | Host, dict[str, Any]]:
     """Return a file's detector, and what the file says about itself."""
     if source.parent.name != FOLDER:
         return load_detector(source), read_header(source)["about"]
-    settings, network = load_checkpointed(source)
+    settings, network = load_checkpoint_network(source)
     return network.detector, {"checkpoint": source.stem, "seed": settings.seed, "epochs": settings.epochs}
 
 

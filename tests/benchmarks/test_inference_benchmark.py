@@ -172,7 +172,7 @@ def test_int8_comes_from_a_file_or_the_command(backend, suffix, light, data, tmp
     assert (python, dash_m, module) == (sys.executable, "-m", "inference.export")
     monkeypatch.setattr(sys, "argv", ["export", *arguments])
     asked = export_command.parse_arguments()
-    assert (asked.weights, asked.calibrate, asked.output, asked.int8) == (light, data / "test-images", output, True)
+    assert (asked.weights, asked.images, asked.output, asked.int8) == (light, data / "test-images", output, True)
     assert BACKENDS[backend] is EXPORTED[output.suffix]
 
     done.returncode, done.stderr = 1, "warning: slow\nerror: no images there\n"

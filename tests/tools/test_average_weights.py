@@ -13,7 +13,7 @@ from models.fixres import at_resolution
 from models.weights import load_detector, read_header, save_weights
 from tests.helpers import small_network, speaking_detector
 from tools.average_weights import average
-from tools.inspect_sr import load_stage
+from tools.inspect_sr import load_network
 from training.checkpoint import checkpoints
 
 
@@ -52,7 +52,7 @@ def test_stages_of_a_run_and_another_size(trained_run, tmp_path):
 
     mean = load_detector(tmp_path / "mean.safetensors")
     assert mean.config == last.config
-    parts = [load_stage(path)[1].detector.state_dict() for path in stages] + [start.state_dict()]
+    parts = [load_network(path)[1].detector.state_dict() for path in stages] + [start.state_dict()]
     for key, value in mean.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, sum(part[key] for part in parts) / 3)
