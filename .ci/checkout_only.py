@@ -1,3 +1,3 @@
-"""The build backend: it refuses to build, since the commands run from the checkout and a wheel would hold none of them."""
+"""Refuse to build: the commands run from the checkout, and a wheel would hold none of them."""
 
 raise SystemExit("This project runs from its checkout: pip install -r requirements.txt, then python train.py --help.")
