@@ -126,7 +126,7 @@ def renames(tree: ast.Module) -> Iterator[int]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             called = ast.unparse(node.func)
             of_module = called in ("os.replace", "os.rename", "shutil.move")
-            # Paths take one argument; strings take two. OpenVINO's nodes have a one-argument replace: output(0).replace(…).
+            # Paths take one argument, strings two. OpenVINO's nodes have a one-argument replace of their own.
             of_path = node.func.attr in ("replace", "rename") and len(node.args) == 1 and not node.keywords
             if of_module or (of_path and not called.endswith(".output(0).replace")):
                 yield node.lineno
