@@ -4,12 +4,12 @@
 #   recipes/demo.sh [FOLDER [NAME]]
 #
 # FOLDER is a data set that the README lists; without it, the sample set in datasets/sample. NAME is its name where the
-# folder has another. PYTHON chooses the interpreter (default: python). `make demo` calls this script.
+# folder has another. PYTHON chooses the interpreter (default: .venv/bin/python). `make demo` calls this script.
 set -euo pipefail
 unset CDPATH
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 started_in=$PWD
-python=${PYTHON:-python}
+python=${PYTHON:-.venv/bin/python}
 marker=.made-by-make-demo
 
 fail() {
