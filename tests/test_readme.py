@@ -66,7 +66,7 @@ def test_options_exist(document: str, helps: dict[str, str]) -> None:
             nested = command == "train.py" and option.startswith(NESTED)
             if not nested and not re.search(rf"{re.escape(option)}(?![\w.-])", helps[command]):
                 offenders.append(f"{command} has no {option}")
-    assert not offenders, "\n" + "\n".join(offenders)
+    assert not offenders, "\n" + "\n".join(dict.fromkeys(offenders))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
