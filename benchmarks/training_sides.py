@@ -202,7 +202,7 @@ class OurSide:
         self.samples = SalientObjectBatches(records, augment=settings.data.augmentation, seed=settings.seed)
         mean, std = settings.detector.mean, settings.detector.std
         self.to_views = Views(settings.detector.input_size, mean, std, self.accelerator.device)
-        self.losses_seen = LossAccumulator()
+        self.losses = LossAccumulator()
         self.loaders: dict[str, DataLoader] = {}
         self.blocks = 0
         self.trainer = Trainer(
@@ -228,9 +228,9 @@ class OurSide:
 
     def step(self, views: dict[str, Tensor]) -> None:
         """Do one optimization step."""
-        self.losses_seen.add(self.trainer.train_step(views, self.settings.loss.of_epoch(1)))
-        if len(self.losses_seen) == SETTLE_EVERY:
-            self.losses_seen.settle(self.accelerator, 0)
+        self.losses.add(self.trainer.train_step(views, self.settings.loss.of_epoch(1)))
+        if len(self.losses) == SETTLE_EVERY:
+            self.losses.settle(self.accelerator, 0)
 
 
 Side = ReleasedSide | OurSide
