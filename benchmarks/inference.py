@@ -68,14 +68,13 @@ from compute_results.protocols.authors import score_image, summarize
 from datasets.catalog import Pair, find_pairs, images_at
 from datasets.io import read_mask, read_pixels
 from inference.maps import gray_map
-from tools.make_sample import make_sample_set
 from utils.devices import find_device, keep_freed_memory, thread_count, use_threads
 from utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {"resnet50": None, "light": ROOT / "weights" / "light_orssd.safetensors"}
 """The networks and their default weights; None stands for random weights."""
-SAMPLE = Path("demo/sample")
+SAMPLE = Path("datasets/sample")
 BATCHES = {"cpu": [1, 8], "cuda": [1, 8, 32, 64, 128, 256]}
 SCORED_BATCH = 8
 MIN_ROUNDS = 3
@@ -275,8 +274,6 @@ def run(options: argparse.Namespace) -> None:
     batches = options.batches = options.batches or BATCHES[device.type]
     other = U2NetP(options.u2netp) if options.u2netp else None
     pairs = find_pairs(options.dataset, options.root, "test")[: options.scored] if options.dataset else []
-    if options.images is None or options.calibrate is None:
-        make_sample_set(SAMPLE)
     options.images = options.images or SAMPLE / "test-images"
     if options.images.is_file():
         raise ValueError(f"--images {options.images} is a file: give its folder")

@@ -37,7 +37,6 @@ from benchmarks.inference_tables import table
 from benchmarks.training_sides import RELEASE, OurSide, ReleasedSide, Side, load, train
 from datasets.cache import open_cache
 from datasets.catalog import Pair, find_pairs
-from tools.make_sample import make_sample_set
 from training.config import TrainingConfig, parse
 from training.distributed import find_precision
 from training.sampler import ResumableBatchSampler
@@ -233,9 +232,7 @@ def arguments() -> argparse.Namespace:
         help=f"{', '.join(RECIPES)}, or a configuration file for both sides (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--dataset", default="sample", help="a data set of train.py (default: the sample set)")
-    parser.add_argument(
-        "--root", help="the data set's folder (default for the sample set: demo/sample, where it is made)"
-    )
+    parser.add_argument("--root", help="the data set's folder (default for the sample set: datasets/sample)")
     parser.add_argument(
         "--num-images", dest="images", type=_count, metavar="N", help="use the first N training images (default: all)"
     )
@@ -281,9 +278,7 @@ def run(options: argparse.Namespace) -> None:
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     options.precision = find_precision(options.precision, on_cpu=not on_gpu)
     options.steps = options.steps or (30 if on_gpu else 3)
-    options.root = options.root or "demo/sample"
-    if options.dataset == "sample":
-        make_sample_set(options.root)
+    options.root = options.root or "datasets/sample"
     pairs = find_pairs(options.dataset, options.root, "train")[: options.images]
     findings = Findings([], [], [])
     with tempfile.TemporaryDirectory() as folder:

@@ -132,7 +132,7 @@ def test_a_dry_run_on_the_sample_set_writes_nothing(root, training_pairs, tmp_pa
     demo += [f"--data.cache={tmp_path}/cache", "--detector.input_size=[64,64]", "--device=cpu", "--precision=fp32"]
     before = _contents(training_pairs)
     _train(*demo, f"--data.root={training_pairs}")  # it has the sample set's layout
-    assert "6 training images: 1 steps an epoch, 6 epochs" in capsys.readouterr().out
+    assert "6 training images: 1 steps an epoch, 16 epochs" in capsys.readouterr().out
     assert _contents(training_pairs) == before
     with pytest.raises((OSError, ValueError), match="sample"):
         _train(*demo, f"--data.root={tmp_path}/sample")
