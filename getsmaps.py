@@ -1,78 +1,68 @@
-"""Images become saliency map files.
+"""Write the saliency map of every image as an 8-bit gray PNG.
 
-python getsmaps.py --input PATH --output DIR         # by the light network in weights/
+python getsmaps.py --input PATH --output DIR         # with the light network in weights/
 python getsmaps.py --dataset ORSSD --root DATA/ORSSD --output DIR
 python getsmaps.py --weights runs/NAME/best.safetensors …
-python getsmaps.py --weights NAME.xml …              # what inference.export made of it
-torchrun --nproc_per_node 4 getsmaps.py …        # or accelerate launch: the processes share the images
+python getsmaps.py --weights NAME.xml …              # a file that inference.export wrote
+torchrun --nproc_per_node 4 getsmaps.py …            # or accelerate launch: the processes share the images
 """
 
 import argparse
-import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from datasets.catalog import DATASETS, find_images, images_at
-from datasets.io import read_pixels
-from inference.backends import BACKENDS, Backend, open_backend
-from inference.distributed import Processes
-from inference.maps import gray_map, write_map
-from inference.pipeline import make_maps, worker_count
-from inference.timing import Rates, Stages
-from inference.tta import TTA_MODES, mean_over_symmetries
-from models.hosts import run_host_file
-from models.weights import LIGHT
-from utils.devices import PRECISIONS, keep_freed_memory, thread_count
+from datasets.catalog import DATASETS
+from inference import BACKEND_NAMES, PRECISION_NAMES
+from inference.distributed import ProcessGroup
+from inference.plan import Plan, find_requested, plan_maps
+from inference.tta import TTA_MODES
 
 USAGE = "getsmaps.py [--weights FILE] (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
-WEIGHTS = """.safetensors of a training run or pruned network, or what inference.export made of one: .onnx, .xml
+DESCRIPTION = "Write the saliency map of every image as an 8-bit gray PNG, <stem>.png."
+WEIGHTS = """.safetensors of a training run or of tools.prune; .onnx or .xml of inference.export
 (default: the light network in weights/)"""
-INPUT = """an image; a folder, whose sub-folders are searched too and kept in the output; or a list: a text file of
-images, one a line, relative to the list's own folder"""
-SIZE = """'network': twice the network's input, the paper's 448x448 (default); 'original': each image's own size, the
+INPUT = """an image; a folder, searched recursively, whose sub-folders are kept in the output; or a text file that lists
+images, one path a line, relative to the file's own folder"""
+SIZE = """network: twice the network's input, 448x448 in the paper (default); original: the size of each image, the
 saliency being resized bilinearly before it becomes gray"""
-RAW = """write sigmoid x 255 as it is; otherwise the release's rule: a map that nowhere exceeds 0.25 loses what is under
-0.25, any other is stretched to 0..255 (values are cut off, not rounded, in both)"""
-SYMMETRIC = """the mean of the maps of the image and its mirror image (2 passes: half as fast), or of its eight mirror
-images and rotations (8 passes)"""
-EPILOG = """A broken image is reported and skipped; the rest is written, and the exit status is then 1. Maps are written
-whole or not at all. Two images that would write the same map stop it before anything is written. Launched by torchrun
-or accelerate launch, several processes share the images, a batch after another, each on its own GPU. The last line says
-how many images a second each stage could do alone (on the CPU they share the cores), and which was the bound."""
+RAW = """write sigmoid x 255. Without --raw, the rule of the released code applies: if the maximum is at most 0.25,
+values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
+TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
+of mirroring and 90-degree rotations (8 passes)"""
+EPILOG = """A broken image is reported and skipped; the exit status is then 1. Maps are written atomically. If two
+images would have the same map, the command stops before it writes anything. Several processes, started by torchrun or
+accelerate launch, share the images, each on its own GPU. The last line gives the throughput that each stage would have
+alone (on the CPU the stages share the cores) and names the slowest."""
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line; what contradicts itself stops here."""
-    description = "Write the saliency map of every image as an 8-bit gray PNG, <stem>.png."
-    parser = argparse.ArgumentParser(usage=USAGE, description=description, epilog=EPILOG)
+    """Parse and check the command line."""
+    parser = argparse.ArgumentParser(usage=USAGE, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", default=LIGHT, help=WEIGHTS)
-    add("--host-file", type=Path, metavar="FILE.py", help="runs it: it registers the network, where it is your own")
+    add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
+    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
     add("--input", type=Path, metavar="PATH", help=INPUT)
     add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
-    add("--root", type=Path, metavar="DIR", help="the data set's folder, with --dataset")
+    add("--root", type=Path, metavar="DIR", help="folder of the data set, with --dataset")
     add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
-    add("--output", type=Path, metavar="DIR", required=True, help="folder for the maps, made where it does not exist")
-    add("--suffix", default="", help="put between <stem> and .png: _ASRNet_YCbCr_final is the release's way")
+    add("--output", type=Path, metavar="DIR", required=True, help="folder for the maps, created if missing")
+    add("--suffix", default="", help="text between <stem> and .png; the released code has _ASRNet_YCbCr_final")
     add("--size", choices=("network", "original"), default="network", help=SIZE)
     add("--raw", action="store_true", help=RAW)
-    add("--symmetries", choices=tuple(TTA_MODES), help=SYMMETRIC)
-    add("--resume", action="store_true", help="keep the maps that are there; otherwise they are replaced")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU where there is one")
-    add("--backend", choices=tuple(BACKENDS), help="what runs the network (default: torch, or what an export is for)")
-    add("--precision", choices=(*PRECISIONS, "int8"), help="default: the export's own, or fp32; fp16 needs a GPU")
-    add(
-        "--threads", type=int, metavar="N", help="that the network computes on (default: OMP_NUM_THREADS, or the cores)"
-    )
-    add("--batch-size", type=int, default=16, metavar="N", help="images that the network gets at once (default: 16)")
+    add("--tta", choices=tuple(TTA_MODES), help=TTA)
+    add("--symmetries", help=argparse.SUPPRESS)
+    add("--resume", action="store_true", help="keep existing maps; without --resume they are replaced")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
+    add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
+    add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
+    add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
+    add("--batch-size", type=int, default=16, metavar="N", help="images in a call of the network (default: 16)")
     options = parser.parse_args()
+    if options.symmetries is not None:
+        parser.error(f"--symmetries is now --tta: use --tta {options.symmetries}")
     if (options.input is None) == (options.dataset is None):
         parser.error("give either --input PATH or --dataset NAME --root DIR")
     if options.dataset and options.root is None:
@@ -86,112 +76,37 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def find_asked(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """(stem, image) of what was asked; ValueError where a map would land on one of the images."""
-    if options.output.exists() and not options.output.is_dir():
-        raise ValueError(f"--output {options.output} is a file: give a folder")
-    if options.dataset:
-        found = find_images(options.dataset, options.root, options.split or "test")
-        images = [(stem, str(image)) for stem, image in found]
-    else:
-        if options.input.is_dir() and options.output.resolve() == options.input.resolve():
-            raise ValueError(f"--output {options.output} is --input too: maps would be taken for images the next time")
-        images = images_at(options.input, leave_out=options.output)
-    there = {identity(target) for stem, _ in images if (target := target_of(stem, options)).exists()}
-    for _, image in images if there else ():
-        if os.path.exists(image) and identity(image) in there:
-            raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
-    return images
-
-
-def target_of(stem: str, options: argparse.Namespace) -> Path:
-    """The file of an image's map."""
-    return options.output / f"{stem}{options.suffix}.png"
-
-
-def identity(path: Path | str) -> tuple[int, int]:
-    """What all names of one file have in common."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
-
-
-def plan(options: argparse.Namespace) -> tuple[list[tuple[str, str]], int]:
-    """(stem, image) of what is left to do, and how many maps are kept. Raises what `find_asked` raises.
-
-    Files become paths one at a time, when it is their turn: of a million, the paths alone would take a gigabyte.
-    """
-    images = find_asked(options)
-    left = [(stem, image) for stem, image in images if not (options.resume and target_of(stem, options).is_file())]
-    return left, len(images) - len(left)
-
-
-def report(results: Iterable[tuple[Path, str | None]], count: int, processes: Processes) -> int:
-    """Show progress and, as it comes, what is broken; the number of maps written."""
-    written = 0
-    whose = f"maps of process 1 of {processes.count}" if processes.count > 1 else "maps"
-    with tqdm(results, total=count, unit="image", desc=whose, disable=not processes.is_main) as bar:
-        for _, problem in bar:
-            if problem is None:
-                written += 1
-            else:
-                tqdm.write(f"skipped: {problem}", file=sys.stderr)
-    return written
+def plan(options: argparse.Namespace) -> Plan:
+    """Return the maps to make."""
+    images = find_requested(options.input, options.dataset, options.root, options.split or "test", options.output)
+    return plan_maps(images, options.output, options.suffix, options.resume)
 
 
 def main() -> None:
-    """Make the maps."""
+    """Parse, plan, run, report. Bad input ends with one line on standard error and a non-zero exit status."""
     try:
-        processes = Processes()
+        processes = ProcessGroup()
     except ValueError as error:
         sys.exit(f"error: {error}")
-    with processes.one_voice():
+    with processes.silence_others():
         options = parse_arguments()
-    keep_freed_memory()
+    from inference.run import load_network, summarize, write_maps  # imports torch, which --help need not wait for
+
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-
-    def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
-        write_map(target, gray_map(saliency, own_size if options.size == "original" else None, options.raw))
-
-    def load() -> Backend:
-        if options.host_file:
-            run_host_file(options.host_file)
-        wanted = (options.backend, options.weights, options.device, options.precision, options.threads)
-        network = open_backend(*wanted, processes.local)
-        # What compiles does so now, and what cannot run says so before anything is written.
-        network(np.zeros((min(options.batch_size, len(left) or 1), *network.input_size, 3), np.uint8))
-        return network
-
-    def make() -> tuple[int, Rates]:
-        mine = processes.part(left, options.batch_size)
-        jobs = ((Path(image), target_of(stem, options)) for stem, image in mine)
-        read = partial(read_pixels, size=network.input_size)
-        on_cpu = network.device.type == "cpu"
-        stages = Stages(worker_count(on_cpu), thread_count() if on_cpu else None)
-        try:
-            run = mean_over_symmetries(network, options.symmetries) if options.symmetries else network
-            results = make_maps(jobs, read, run, write, options.batch_size, stages)
-            return report(results, len(mine), processes), stages.rates(len(mine))
-        except (OSError, ValueError) as error:
-            processes.tell(f"stops: {error}")
-            raise
-
     try:
-        left, kept = processes.from_main(partial(plan, options))
-        network = processes.together(load)
+        planned = processes.broadcast(partial(plan, options))
+        network = processes.run_on_all(partial(load_network, options, planned, processes))
         start = time.perf_counter()
-        counts, rates = zip(*processes.gathered(processes.together(make)), strict=True)
-        written, seconds = sum(counts), time.perf_counter() - start
+        results = processes.gather(processes.run_on_all(partial(write_maps, options, planned, network, processes)))
+        seconds = time.perf_counter() - start
     except (OSError, ValueError) as error:
-        processes.stop(f"error: {error}")
+        processes.exit(f"error: {error}")
     if processes.is_main:
-        there = f" ({kept} more were there)" if kept else ""
-        speed = f"{seconds:.1f} s, {written / seconds:.1f} images per second"
-        where = f"{network.device.type} in {network.precision} by {network.name}"
-        crew = f", {processes.count} processes" if processes.count > 1 else ""
-        stages = f"; {Rates.of_all(rates)}" if left else ""
-        print(f"{written} images to {options.output}{there}: {speed} on {where}{crew}{stages}", flush=True)
-    if missing := len(left) - written:
-        processes.stop(f"error: {missing} of {len(left)} images have no map, see above; the others are written")
+        print(summarize(planned, results, network, seconds), flush=True)
+    if missing := len(planned.images) - sum(result.written for result in results):
+        processes.exit(
+            f"error: {missing} of {len(planned.images)} images have no map, see above; the others are written"
+        )
 
 
 if __name__ == "__main__":

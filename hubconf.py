@@ -1,7 +1,7 @@
-"""torch.hub's door to the networks; from a checkout, without installing anything:
+"""torch.hub entry points; from a checkout, nothing has to be installed:
 
 torch.hub.load("path/to/sral", "sral", source="local", weights="sral.safetensors")   # RGB tensors to logits
-torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to its map
+torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to its saliency map
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
     import torch
 
 _ROOT = pathlib.Path(__file__).resolve().parent
-_PACKAGES = ("datasets", "inference", "models")
+_PACKAGES = ("datasets", "inference", "models", "utils")
 
 
 def sral(
@@ -31,24 +31,37 @@ def sral(
     host_file: str | pathlib.Path | None = None,
     **config: typing.Any,
 ) -> "torch.nn.Module":
-    """A salient object detector, or the network that trains it.
+    """Return a salient object detector, or the network that trains it.
+
+    The detector's input is `rgb`, B×3×H×W with H and W multiples of 32: RGB in [0, 1], normalized per channel as
+    `(rgb - mean) / std` with `network.config.mean` and `network.config.std`. `network.config.input_size` is the (H, W)
+    that it was trained at. It returns a dict:
+
+    - `logits`: B×1×2H×2W; the sigmoid of them is the saliency map.
+    - `features`: F1…F5, the encoder's feature maps at strides 2, 4, 8, 16 and 32.
+    - `context`: F6, the output of PPM at stride 32.
+    - `decoded`: the decoder's feature maps, finest first.
+
+    Another network in the detector's place (`host`) returns `logits` only.
+
+    The training network, `network(rgb, ycbcr)`, also takes the images as full-range YCbCr in [0, 1], B×3×H×W. Its dict
+    holds `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with ASRD `sr_image`, `sr_residual`
+    and `sr_features`; with TFGM `guidance` and `fused`. Its statistics are in `network.config.detector`.
 
     Args:
-        weights: a weights file (.safetensors), which says by itself what network it holds. None builds one with random
+        weights: a weights file (.safetensors), which carries its configuration. None builds a network with random
             weights from `config`.
-        training: give the training network, in training mode: `network(rgb, ycbcr)` is a dict of what the joint loss
-            reads. Otherwise the inference network in eval mode, whatever the file holds: `network(rgb)["logits"]`,
-            whose sigmoid is the B×1×2H×2W saliency map. `network.config` has input size, mean and standard deviation.
-        encoder_weights: without `weights`, the encoder's: 'none', 'imagenet' (downloaded by timm) or a file.
-        token_weights: without `weights`, those of the transformer in `tokens`: 'none', 'pretrained' (downloaded) or a
-            file.
-        host_file: a Python file that registers a network of your own, which `weights` or `host` names; it is run.
-        config: without `weights`, what differs from the defaults: `encoder`, `width`, `head_channels`, `input_size`,
-            `encoder_size`, `head`, `refined`, `mean`, `std`, `tokens`, `host`; with `training` also
+        training: return the training network in training mode; otherwise the detector in eval mode, also where the
+            file holds a training network.
+        encoder_weights: weights of the encoder, without `weights`: 'none', 'imagenet' (downloaded by timm) or a file.
+        token_weights: the same for the transformer in `tokens`: 'none', 'pretrained' (downloaded) or a file.
+        host_file: a Python file that registers your own network, which `weights` or `host` names; it is executed.
+        config: settings that differ from the defaults, without `weights`: `encoder`, `width`, `head_channels`,
+            `input_size`, `encoder_size`, `head`, `refined`, `mean`, `std`, `tokens`, `host`; with `training` also
             `drop_path`, `deep_supervision`, `super_resolution`, `guidance`, `asrd` and `tfgm`.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, no such network, or a file that does not hold it.
+        FileNotFoundError, ValueError: no such file or network, or the file does not hold it.
     """
     with _our_packages():
         from models.config import DetectorConfig, SRALConfig, from_dict
@@ -79,44 +92,52 @@ def saliency(
     precision: str | None = None,
     size: str = "network",
     raw: bool = False,
-    symmetries: str | None = None,
+    tta: str | None = None,
     host_file: str | pathlib.Path | None = None,
+    **renamed: typing.Any,
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image], PIL.Image.Image]":
-    """A function from an image, a file or a PIL image, to its saliency map, an 8-bit gray PIL image.
+    """Return a function from an image (a file or a PIL image) to its saliency map, an 8-bit gray PIL image.
 
-    The map is the one that `getsmaps.py` writes.
+    The map is identical to that of `getsmaps.py`. The function resizes and normalizes the image itself.
 
     Args:
-        weights: a weights file (.safetensors), or what inference.export made of one (.onnx, .xml); None is the light
+        weights: a weights file (.safetensors), or a file that inference.export wrote (.onnx, .xml); None is the light
             network in weights/.
-        backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; None: 'torch', or an export's own.
-        device: 'auto' (a GPU where there is one), 'cpu' or 'cuda'.
-        precision: 'fp32', 'bf16', on a GPU 'fp16', or an export's 'int8'; None is the export's own, or 'fp32'.
-        size: 'network', twice the network's input (448×448 for the paper's), or 'original', the image's own.
-        raw: sigmoid × 255 instead of the release's threshold and stretch.
-        symmetries: 'mirror' or 'eight': the mean of the maps of the image's mirror image or of all its symmetries, in
-            two or eight passes; None is the image alone.
-        host_file: a Python file that registers the network, where it is one of your own; it is run.
+        backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; None: 'torch', or the runtime of an
+            exported file.
+        device: 'auto' (the GPU if there is one), 'cpu' or 'cuda'.
+        precision: 'fp32', 'bf16', 'fp16' (on a GPU), or 'int8' (an exported file's); None: that of an exported file, or
+            'fp32'.
+        size: 'network', twice the network's input (448×448 in the paper), or 'original', the image's own size.
+        raw: return sigmoid × 255, without the threshold and stretch of the released code.
+        tta: test-time augmentation, the average over the image and its mirror image ('mirror', 2 passes) or over all
+            eight combinations of mirroring and 90° rotations ('eight', 8 passes); None: the image alone.
+        host_file: a Python file that registers your own network; it is executed.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, backend, device or precision; by the function, a broken image.
+        FileNotFoundError, ValueError: no such file, backend, device or precision. The function raises them for an image
+            that is missing or broken.
     """
+    if "symmetries" in renamed:
+        raise ValueError(f"symmetries is now tta: use tta={renamed['symmetries']!r}")
+    if renamed:
+        raise TypeError(f"saliency has no argument {', '.join(renamed)}")
     with _our_packages():
         from datasets.io import read_pixels
         from inference.backends import open_backend
         from inference.maps import gray_map
-        from inference.tta import TTA_MODES, mean_over_symmetries
+        from inference.tta import TTA_MODES, with_tta
         from models.hosts import run_host_file
         from models.weights import LIGHT
 
         if size not in ("network", "original"):
             raise ValueError(f"size {size!r}: choose network or original")
-        if symmetries not in (None, *TTA_MODES):
-            raise ValueError(f"symmetries {symmetries!r}: choose {' or '.join(TTA_MODES)}")
+        if tta not in (None, *TTA_MODES):
+            raise ValueError(f"tta {tta!r}: choose {' or '.join(TTA_MODES)}")
         if host_file is not None:
             run_host_file(host_file)
         network = open_backend(backend, weights or LIGHT, device, precision)
-        run = mean_over_symmetries(network, symmetries) if symmetries else network
+        run = with_tta(network, tta) if tta else network
 
     def saliency_of(image: "str | pathlib.Path | PIL.Image.Image") -> "PIL.Image.Image":
         pixels, own_size = read_pixels(image, network.input_size)
@@ -127,11 +148,11 @@ def saliency(
 
 @contextlib.contextmanager
 def _our_packages() -> "collections.abc.Iterator[None]":
-    """Import this checkout's packages, whoever else goes by their names, and leave everybody else's in place.
+    """Import this checkout's packages inside the block, and leave packages of the same names as they were.
 
-    Hugging Face has a `datasets` too, and many a repository a `models`. Those that are loaded step aside meanwhile;
-    afterwards ours keep their names in sys.modules only where no other package has a claim to them. Where one has, what
-    looks modules up by name does not find ours: torch.compile, and the pickling of a whole network.
+    Hugging Face has a `datasets`, and many repositories have a `models` or `utils`. Such packages leave sys.modules for
+    the time of the block. Afterwards ours stay in sys.modules only where no other package has the same name. Where one
+    has, code that looks modules up by name does not find ours: torch.compile, and the pickling of a whole network.
     """
     loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in _PACKAGES}
     others = {name: module for name, module in loaded.items() if not _is_ours(loaded[name.partition(".")[0]])}
@@ -154,7 +175,7 @@ def _is_ours(package: object) -> bool:
 
 
 def _is_elsewhere(package: str) -> bool:
-    """Whether a package of that name is installed or on the path outside this checkout."""
+    """Return whether a package of that name is installed or on the path outside this checkout."""
     path = [entry for entry in sys.path if pathlib.Path(entry or ".").resolve() != _ROOT]
     found = importlib.machinery.PathFinder.find_spec(package, path)
-    return found is not None and found.origin is not None  # a mere folder of that name is no package
+    return found is not None and found.origin is not None  # a folder without __init__.py is no package

@@ -1,10 +1,10 @@
-"""Where a training step's time goes, part by part of the network, forward and backward.
+"""Measure the time of a training step by parts of the network, forward and backward.
 
-One timeline without gaps: at each mark it is said what comes next, and the time up to the next mark counts for that. In
-the forward pass modules mark where they are entered and left. In the backward pass each node of autograd's graph marks
-the part whose forward pass made it (the graph is walked from each part's outputs back to its inputs), whatever the
-order in which autograd takes them; what accumulates gradients counts for the node before it. On a GPU the marks are
-events in the stream: what the host is late with counts for what follows.
+The timeline has no gaps: a mark names the part that follows, and the time until the next mark counts for that part. In
+the forward pass, modules set marks on entry and exit. In the backward pass, each node of autograd's graph marks the
+part whose forward pass created it, in whatever order autograd runs them; the graph is walked from a part's outputs to
+its inputs. Gradient accumulation counts for the node before it. On a GPU the marks are events in the stream, so a
+delay of the host counts for the part that follows.
 """
 
 import time
@@ -17,22 +17,24 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.utils.hooks import RemovableHandle
 
 from benchmarks.complexity import PARTS
 from benchmarks.training_sides import Batches, OurSide
+from training import trainer
 
 BETWEEN, LOSSES = "maps to full size, casts", "losses"
 OWN = ("marks", "")
-"""The making of the marks themselves, which counts for nothing."""
+"""Label of the time that setting marks takes, which is dropped."""
 
 Label = tuple[str, str]
 
 
 class Timeline:
-    """What the device's time is spent on, from mark to mark.
+    """The device's time, from mark to mark.
 
     Args:
-        device: a CPU, whose time is the host's, or a GPU.
+        device: a CPU, timed by the host's clock, or a GPU, timed by events.
     """
 
     def __init__(self, device: torch.device):
@@ -40,13 +42,13 @@ class Timeline:
         self._marks: list[tuple[Label, Any]] = []
 
     def mark(self, part: str, phase: str = "") -> None:
-        """From here on it is this that takes time."""
+        """Count the time from here on for this part."""
         if self._marks and self._marks[-1][0] == (part, phase):
             return
         self._marks.append(((part, phase), self._now()))
 
     def milliseconds(self) -> dict[Label, float]:
-        """What took how long up to now, by (part, phase); starts anew. A GPU is waited for."""
+        """Return the milliseconds so far by (part, phase), and reset. Synchronizes a GPU."""
         self.mark("end")
         if self.on_gpu:
             torch.cuda.synchronize()
@@ -58,7 +60,7 @@ class Timeline:
         return dict(spent)
 
     def before(self, function: Callable, part: str) -> Callable:
-        """The function with a mark before it."""
+        """Return the function with a mark before each call."""
 
         def marked(*arguments: Any, **named: Any) -> Any:
             self.mark(part)
@@ -75,17 +77,17 @@ class Timeline:
 
 
 class PartMarks:
-    """Marks on a timeline where the forward and backward passes enter each of PARTS of a training network.
+    """Set marks on a timeline when the forward and backward passes enter each of PARTS of a training network.
 
     Args:
         network: the training network, not compiled.
-        timeline: where the marks go.
+        timeline: receives the marks.
     """
 
     def __init__(self, network: nn.Module, timeline: Timeline):
         self.timeline = timeline
         self._parts: dict[Node, str] = {}
-        self._hooks = []
+        self._hooks: list[RemovableHandle] = []
         self._watch(network, BETWEEN, LOSSES)
         there = {part: name for part, name in PARTS.items() if name in dict(network.named_modules())}
         for part, name in there.items():  # a detector's parts, or a host
@@ -94,7 +96,7 @@ class PartMarks:
                 self._watch(each, part, BETWEEN)
 
     def before_backward(self, total: Tensor) -> Tensor:
-        """Let the graph's nodes make their marks in the backward pass that comes next; returns `total`."""
+        """Prepare the graph's nodes to set marks in the backward pass that follows; return `total`."""
         self.timeline.mark(*OWN)
         self._claim(total, LOSSES)
         for node, part in self._parts.items():
@@ -105,7 +107,7 @@ class PartMarks:
         return total
 
     def remove(self) -> None:
-        """Take the marks off the network."""
+        """Remove the hooks from the network."""
         for hook in self._hooks:
             hook.remove()
 
@@ -123,7 +125,7 @@ class PartMarks:
         self._hooks += [module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave)]
 
     def _claim(self, tensors: Any, part: str) -> None:
-        """Give the part all nodes behind these tensors that no part has yet."""
+        """Assign to the part all nodes behind these tensors that have no part yet."""
         stack = [tensor.grad_fn for tensor in _tensors(tensors)]
         while stack:
             node = stack.pop()
@@ -133,7 +135,7 @@ class PartMarks:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested lists, tuples and dicts."""
+    """Yield every tensor in nested lists, tuples and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):
@@ -142,15 +144,15 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def break_down(side: OurSide, batches: Batches, warm_up: int) -> dict[tuple[str, str], float]:
-    """Milliseconds of one step by (part, phase): the mean over all but the first `warm_up` batches."""
-    step, timeline = side.step_of, Timeline(side.accelerator.device)
+    """Return milliseconds a step by (part, phase), the mean over all but the first `warm_up` batches."""
+    own, timeline = side.trainer, Timeline(side.accelerator.device)
     marks = PartMarks(side.network, timeline)
-    of_terms = step.joint_loss
-    watched = [(step.accelerator, "clip_grad_norm_", "clip"), (step.optimizer, "step", "optimizer, schedule")]
-    watched += [(step.average, "update", "EMA")] if step.average is not None else []
+    of_terms = trainer.joint_loss
+    watched = [(own.accelerator, "clip_grad_norm_", "clip"), (own.optimizer, "step", "optimizer, schedule")]
+    watched += [(own.ema, "update", "EMA")] if own.ema is not None else []
     with ExitStack() as stack:
         stack.callback(marks.remove)
-        stack.enter_context(patch.object(step, "joint_loss", lambda *terms: marks.before_backward(of_terms(*terms))))
+        stack.enter_context(patch.object(trainer, "joint_loss", lambda *terms: marks.before_backward(of_terms(*terms))))
         for owner, method, part in watched:
             stack.enter_context(patch.object(owner, method, timeline.before(getattr(owner, method), part)))
         source = iter(side.loaded(batches))

@@ -1,12 +1,12 @@
-"""Parameters and multiply–adds of the networks that share one set of weights, part by part.
+"""Count parameters and multiply–adds of the networks that share one set of weights, part by part.
 
     python benchmarks/complexity.py [--encoder resnet50] [--host Unet] [--size 224] [--json FILE]
     python benchmarks/complexity.py --weights FILE …
 
-Two counters side by side: torch's own, which is right, and thop, which published figures use. torch counts what
-convolutions, linear layers and attention multiply. thop looks at modules alone: it adds batch norms, PReLUs and
-pooling, takes a transposed convolution of stride 2 for four times what it is, and does not see attention's two
-products nor anything else that is a function. Neither counts our interpolations.
+Two counters are shown. torch's own is correct: it counts the multiplications of convolutions, linear layers and
+attention. thop is what published figures use. It looks at modules alone: it adds batch norms, PReLUs and pooling,
+counts a transposed convolution of stride 2 four times, and misses attention's two products and every other
+function. Neither counts our interpolations.
 
 `folded` is the exact inference form that every backend runs (`inference/fold.py`).
 """
@@ -41,10 +41,10 @@ PARTS = {
     "ASRD": "asrd",
     "TFGM": "tfgm",
 }
-"""What the training network is made of, and where; all of it lies in one of these."""
+"""The parts of the training network and their modules; together they are the whole network."""
 
 FORM = {"host": "host.network", "encoder": "encoder", "PPM": "ppm", "TSDD blocks": "blocks", "finest head": "head"}
-"""Where the inference form has its parts."""
+"""The parts of the inference form and their modules."""
 
 NETWORKS = {
     "training": tuple(PARTS),
@@ -55,12 +55,12 @@ NETWORKS = {
 
 
 NOTHING = f"{'–':>12} {'–':>11} {'–':>11}"
-"""What the table shows for a part that a network has not."""
+"""Shown for a part that a network lacks."""
 
 
 @dataclass
 class Row:
-    """What one part costs in one network, for one image; `part` is a key of PARTS or 'total'."""
+    """The cost of one part of one network, for one image; `part` is a key of PARTS or 'total'."""
 
     network: str
     part: str
@@ -70,12 +70,12 @@ class Row:
 
 
 def measure(config: SRALConfig, size: tuple[int, int]) -> list[Row]:
-    """The rows of all networks, for the forward pass of one image of `size` (height, width).
+    """Return the rows of all networks, for the forward pass of one image of `size` (height, width).
 
     The training network and the inference form are counted; the others consist of parts of the first.
 
     Raises:
-        ValueError: the size is none that works, or there is no such encoder.
+        ValueError: the size does not work, or there is no such encoder.
     """
     check_size(*size)
     network = build_sral(config).eval().to("meta")  # shapes are all that counting needs
@@ -92,12 +92,12 @@ def measure(config: SRALConfig, size: tuple[int, int]) -> list[Row]:
 
 
 def count(network: nn.Module, inputs: tuple[Tensor, ...], where: dict[str, str]) -> dict[str, tuple[int, int, int]]:
-    """Parameters and multiply–adds, by torch's counter and by thop, of the parts of a network.
+    """Return parameters and multiply–adds, by torch's counter and by thop, of the parts of a network.
 
     Args:
         network: may be on the `meta` device.
         inputs: of its forward pass.
-        where: the module's name of each part.
+        where: the module's name by part.
     """
     by_torch, by_thop = _count_torch(network, inputs), _count_thop(network, inputs)
     found = {}
@@ -107,8 +107,15 @@ def count(network: nn.Module, inputs: tuple[Tensor, ...], where: dict[str, str])
     return found
 
 
+def multiply_adds(network: nn.Module, *inputs: Tensor) -> int:
+    """Return the multiply–adds of a forward pass by torch's counter; the `meta` device works too."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*inputs)
+    return counter.get_total_flops() // 2
+
+
 def _count_torch(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
-    """Multiply–adds of every module by its name, by torch's counter."""
+    """Return the multiply–adds of every module by its name, by torch's counter."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(*inputs)
     counts = {name.partition(".")[2]: sum(of.values()) // 2 for name, of in counter.get_flop_counts().items()}
@@ -119,9 +126,9 @@ def _count_torch(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, in
 
 
 def _count_thop(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
-    """The same by thop."""
+    """Return the same by thop."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # thop uses what is deprecated, its own functions included
+        warnings.simplefilter("ignore")  # thop calls deprecated functions
         import thop
 
         *_, children = thop.profile(network, inputs, verbose=False, ret_layer_info=True)
@@ -137,7 +144,7 @@ def _count_thop(network: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text: a line a part, three columns a network."""
+    """Return the rows as text: a line a part, three columns a network."""
     found = {(row.network, row.part): row for row in rows}
     head = f"{'':13}" + "".join(f"| {name:^37}" for name in NETWORKS)
     units = f"{'part':13}" + f"| {'parameters':>12} {'torch GMAC':>11} {'thop GMAC':>11} " * len(NETWORKS)
@@ -157,16 +164,18 @@ def _cell(row: Row | None) -> str:
 
 
 def main() -> None:
-    """Count, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(description="Parameters and multiply-adds, by torch's counter and by thop.")
-    parser.add_argument("--encoder", metavar="NAME", help="any timm network with features (default: resnet50)")
-    parser.add_argument("--host", metavar="NAME", help="another network in PPM's and TSDD's place: Unet, FPN…")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="count the network of a weights file instead")
+    """Run the command; bad input ends it with one line."""
+    parser = argparse.ArgumentParser(
+        description="Count parameters and multiply-adds, by torch's counter and by thop.", allow_abbrev=False
+    )
+    parser.add_argument("--encoder", metavar="NAME", help="any timm network that returns features (default: resnet50)")
+    parser.add_argument("--host", metavar="NAME", help="another network in place of PPM and TSDD: Unet, FPN, …")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="count the network of a weights file")
     parser.add_argument("--size", type=int, nargs="+", metavar="N", help="side, or height and width, of the input")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
     options = parser.parse_args()
     if options.weights and (options.encoder or options.host):
-        parser.error("a weights file says its encoder itself: give either --encoder and --host or --weights")
+        parser.error("a weights file names its encoder: give either --weights, or --encoder and --host")
     if options.size and len(options.size) > 2:
         parser.error("--size takes one number, or height and width")
     try:
@@ -186,10 +195,10 @@ def main() -> None:
 
 
 def configuration(encoder: str, weights: Path | None, host: str | None = None) -> SRALConfig:
-    """What to count: a weights file's network, or the paper's or a host's with an encoder.
+    """Return the configuration of a weights file's network, or of the paper's or a host's with an encoder.
 
-    A file of the inference network does not say what was attached in training: the paper's attachments are counted, of
-    which a host has no coarse heads.
+    A file of the inference network does not record the branches of its training. The paper's branches are counted; a
+    host has no coarse heads.
     """
     detector = DetectorConfig(encoder=encoder, host=HostConfig(host) if host else None)
     if weights is not None:

@@ -1,23 +1,25 @@
-"""Milliseconds from 8-bit pixels to maps: all that can run a network here, and the release's way, in turns in one run.
+"""Measure milliseconds from 8-bit pixels to saliency maps, for every backend and for the release's evaluation.
 
     python benchmarks/inference.py [--images DIR] [--batches 1 8] [--device cuda] [--json FILE]
     python benchmarks/inference.py --backends compile --networks light
     python benchmarks/inference.py --dataset ORSSD --root data/ORSSD --calibrate data/ORSSD/train-images
 
-The release's side is `benchmarks/released_inference.py`: ResNet-50's training network, eager, in fp32. All ratios are
-over its time for the same batch, the light network's too. It gets floats that its loader has made before; ours begin
-with the 8-bit pixels. On the CPU it runs in a process of its own, with memory as the C library handles it; as
-`released_memory_kept` in ours, which keeps the memory that it frees (`utils/devices.py`). `unfolded` is the detector
-alone, run so: a step in between.
+All variants are timed interleaved in one run. The reference is the release's evaluation (`benchmarks/baselines.py`):
+ResNet-50's training network, eager, in fp32. All ratios, the light network's too, are over its time for the same batch.
 
-Differences are between saliencies in [0, 1], over all images: ResNet-50's to the release's side, the light network's to
-its own detector as it was trained, in fp32. `flipped` is the share of pixels that are on another side of 0.5 there.
+    released              the release's evaluation; on the CPU in its own process, with the C library's memory handling
+    released_memory_kept  the same in our process, which keeps freed memory (`utils/devices.py`)
+    unfolded              the detector alone, run in the same way
+    torch, openvino, …    the folded detector in that backend
 
-Without a weights file ResNet-50 has random weights whose batch norms have seen the images; the output says so. int8 is
-calibrated here, on `--calibrate`, or comes in files that inference.export wrote. Multiply–adds are torch's count for
-the form that runs; their rate is set against the best matrix product of the same precision, timed in the same turns
-(`benchmarks/roofline.py`). With `--dataset` the variants of trained networks are scored too, protocol `authors`. What a
-user finds off the shelf is measured beside ours with `--u2netp FILE` (`benchmarks/baselines.py`).
+The release starts from float tensors that its loader has made; ours starts from 8-bit pixels. Differences are between
+saliency maps in [0, 1] over all images: ResNet-50's from the release's maps, the light network's from its unfolded
+detector in fp32. `flipped` is the share of pixels on the other side of 0.5.
+
+Without a weights file ResNet-50 has random weights, with batch norm statistics of the images; the output says so. int8
+is calibrated on `--calibrate`, unless `--int8` names files of inference.export. Multiply–adds are torch's count for the
+form that runs; their rate is compared with the best matrix product of the same precision. `--dataset` also scores the
+trained networks under protocol `authors`. `--u2netp FILE` also measures U²-Net-p.
 """
 
 import argparse
@@ -27,7 +29,7 @@ import statistics
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
@@ -44,52 +46,54 @@ import numpy as np
 import torch
 
 from benchmarks import baselines
-from benchmarks.accuracy import figures
-from benchmarks.baselines import U2NetP
-from benchmarks.findings import Findings, OtherRow, ProductRate, Row, Score, tables
-from benchmarks.interleaved import in_turns
-from benchmarks.networks import Source, open_source
-from benchmarks.released_inference import OwnProcess
-from benchmarks.roofline import SIDES, products
+from benchmarks.baselines import OwnProcess, U2NetP
+from benchmarks.inference_tables import Findings, OtherRow, ProductRate, Row, Score, tables
+from benchmarks.interleaved import time_interleaved
 from benchmarks.variants import (
     MEMORY_KEPT,
     PRECISIONS,
     RELEASED,
+    SIDES,
     Skipped,
+    Source,
     Variant,
     difference,
     folded_variants,
+    open_source,
+    products,
     released_variants,
     unfolded_variant,
 )
+from compute_results.protocols.authors import score_image, summarize
 from datasets.catalog import Pair, find_pairs, images_at
-from datasets.io import read_pixels
-from tools.make_sample import make_sample_set
+from datasets.io import read_mask, read_pixels
+from inference.maps import gray_map
 from utils.devices import find_device, keep_freed_memory, thread_count, use_threads
 from utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {"resnet50": None, "light": ROOT / "weights" / "light_orssd.safetensors"}
-"""The networks, and their weights where nothing else is said; None is random ones."""
-SAMPLE = Path("demo/sample")
+"""The networks and their default weights; None stands for random weights."""
+SAMPLE = Path("datasets/sample")
 BATCHES = {"cpu": [1, 8], "cuda": [1, 8, 32, 64, 128, 256]}
-LEAST = 3
-"""Rounds of turns, however long they take."""
+SCORED_BATCH = 8
+MIN_ROUNDS = 3
+"""Timing rounds, however long they take."""
 
 
 def measure(
     batch: int, variants: Sequence[Variant], sources: dict[str, Source], other: U2NetP | None, image: Path,
     options: argparse.Namespace, device: torch.device,
 ) -> Findings:  # fmt: skip
-    """Measure all variants at one batch size in turns, with the matrix products and another network.
+    """Time all variants at one batch size, interleaved with the matrix products and another network.
 
     Args:
-        batch: images at once.
-        variants: the release's side first.
+        batch: images a call.
+        variants: the release's evaluation first.
         sources: the variants' networks by name.
         other: timed with one image, beside batches of 1.
-        image: what the other network sees.
-        options: the command line's: seconds.
+        image: the other network's input file.
+        options: of the command line: seconds.
         device: where the products are computed.
     """
     apart, skipped = differences(batch, variants, sources)
@@ -97,10 +101,11 @@ def measure(
     calls = {variant.names: variant.ready(sources[variant.network].first(batch)) for variant in running}
     others = {other.names: partial(other, baselines.read(image)[None])} if other and batch == 1 else {}
     multiply = products(device)
+    calls |= others
     for call in (*others.values(), *multiply.values()):  # the variants are warm from their differences
         call()
-    note(f"batches of {batch}: in turns")
-    taken = in_turns(calls | others | multiply, options.seconds, LEAST)
+    note(f"batches of {batch}: timing")
+    taken = time_interleaved({**calls, **multiply}, options.seconds, MIN_ROUNDS)
     medians = {key: statistics.median(each) for key, each in taken.items()}
     released = medians.get(variants[0].names)
     rates = [ProductRate(*key, batch, SIDES[device.type] ** 3 / 1e9 / medians[key]) for key in multiply]
@@ -115,7 +120,7 @@ def measure(
 def differences(
     batch: int, variants: Sequence[Variant], sources: dict[str, Source]
 ) -> tuple[dict[tuple[str, str, str], tuple[float, float, float]], list[Skipped]]:
-    """`difference` of each variant by its names, and the variants that cannot run such a batch."""
+    """Return `difference` of each variant by its names, and the variants that cannot run this batch size."""
     apart, skipped = {}, []
     for variant in variants:
         note(f"{' '.join(variant.names)}, batches of {batch}: maps")
@@ -130,7 +135,7 @@ def row_of(
     variant: Variant, batch: int, seconds: Sequence[float], released: float | None,
     apart: tuple[float, float, float], rates: Iterable[ProductRate],
 ) -> Row:  # fmt: skip
-    """A variant's row from its seconds a batch, and the median of the release's."""
+    """Return a variant's row from its seconds a batch and the release's median."""
     best = max(each.gmac_per_second for each in rates if each.precision == variant.precision)
     median, gmac = statistics.median(seconds), variant.multiply_adds / 1e9
     return Row(
@@ -142,29 +147,66 @@ def row_of(
 def score(
     variants: Sequence[Variant], sources: dict[str, Source], other: U2NetP | None, pairs: Sequence[Pair]
 ) -> list[Score]:
-    """Score the maps of trained networks' variants, and another's. The release's side has its detector's maps."""
+    """Score the maps of the trained networks' variants and of another network.
+
+    The release's evaluation is left out: its maps are those of its detector.
+    """
     found = []
     for variant in variants:
         source = sources[variant.network]
         if source.trained and variant.backend not in (RELEASED, MEMORY_KEPT):
             note(f"{' '.join(variant.names)}: maps of {len(pairs)} images")
-            size = source.detector.config.input_size
-            scores = figures(variant.maps, lambda image, size=size: read_pixels(image, size)[0], pairs)
-            found.append(Score(*variant.names, len(pairs), **scores))
+            read = partial(_read, size=source.detector.config.input_size)
+            found.append(_score_of(variant.names, variant.maps, read, pairs))
     if other is not None:
         note(f"{other.names[0]}: maps of {len(pairs)} images")
-        found.append(Score(*other.names, len(pairs), **figures(other, baselines.read, pairs)))
+        found.append(_score_of(other.names, other, baselines.read, pairs))
     return found
 
 
+def _read(image: Path, size: tuple[int, int]) -> np.ndarray:
+    return read_pixels(image, size)[0]
+
+
+def _score_of(
+    names: tuple[str, str, str], network: Callable[[np.ndarray], np.ndarray], read: Callable[[Path], np.ndarray],
+    pairs: Sequence[Pair],
+) -> Score:  # fmt: skip
+    scores = figures(network, read, pairs)
+    return Score(*names, len(pairs), scores["Fbeta"], scores["MAE"], scores["Sm"])
+
+
+def figures(
+    network: Callable[[np.ndarray], np.ndarray], read: Callable[[Path], np.ndarray], pairs: Sequence[Pair]
+) -> dict[str, float]:
+    """Return Fβ, MAE and Sm (protocol `authors`), equal to those of compute_metrics.py on the maps of getsmaps.py.
+
+    Args:
+        network: from B×H×W×3 uint8 RGB to B×h×w saliency in [0, 1].
+        read: from an image file to the network's input, H×W×3 uint8 RGB.
+        pairs: images and masks.
+
+    Raises:
+        ValueError: a file is broken.
+    """
+    scores, left = {}, iter(pairs)
+    while some := list(islice(left, SCORED_BATCH)):
+        saliencies = network(np.stack([read(pair.image) for pair in some]))
+        for pair, saliency in zip(some, saliencies, strict=True):
+            scores[pair.stem] = score_image(np.asarray(gray_map(saliency)), read_mask(pair.mask))
+    return summarize(scores).figures
+
+
 def note(what: str) -> None:
-    """Say on standard error what is being done: a run takes minutes."""
+    """Print progress on standard error: a run takes minutes."""
     print(f"… {what}", file=sys.stderr, flush=True)
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Milliseconds from pixels to maps, by backend and precision.")
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description="Measure milliseconds from pixels to maps, by backend and precision.", allow_abbrev=False
+    )
     add = parser.add_argument
     add("--networks", nargs="+", choices=tuple(WEIGHTS), default=list(WEIGHTS), help="default: both")
     add("--weights", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
@@ -173,23 +215,26 @@ def arguments() -> argparse.Namespace:
         default=[name for name in PRECISIONS if name != "compile"],
         help=f"of {', '.join(PRECISIONS)} (default: all but compile, which takes minutes)")  # fmt: skip
     add("--batches", nargs="+", type=_count, metavar="N", help="default: 1 8 on a CPU, 1 to 256 on a GPU")
-    add("--images", type=Path, metavar="PATH", help="images (default: the rendered sample set's test images)")
-    add("--count", type=_count, default=16, metavar="N", help="take the first N images (default: %(default)s)")
+    add("--images", type=Path, metavar="DIR", help="a folder of images (default: the test images of the sample set)")
+    add("--num-images", dest="count", type=_count, default=16, metavar="N", help="use the first N images (default: 16)")
+    add("--count", dest="old_count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--threads", type=_count, metavar="N", help="that networks compute on (default: OMP_NUM_THREADS, or the cores)")
+    add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
     add("--seconds", type=float, default=40, metavar="S",
-        help=f"for each batch size's turns; {LEAST} rounds are done at least (default: %(default)s)")  # fmt: skip
+        help=f"timing of each batch size, at least {MIN_ROUNDS} rounds (default: %(default)s)")  # fmt: skip
     add("--calibrate", type=Path, metavar="DIR",
-        help="images that int8 is calibrated on (default: the sample set's training images)")  # fmt: skip
+        help="a folder of images to calibrate int8 on (default: the training images of the sample set)")  # fmt: skip
     add("--int8", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
-        help="a network's int8 file, .onnx or .xml, instead of calibrating one here")  # fmt: skip
+        help="an int8 file of the network, .onnx or .xml, instead of a calibration")  # fmt: skip
     add("--u2netp", type=Path, metavar="FILE",
-        help="measure U²-Net-p too; benchmarks/baselines.py says where it is from")  # fmt: skip
-    add("--dataset", help="score trained networks on this set's test split: a name as in train.py")
+        help="also measure U²-Net-p; benchmarks/baselines.py has the source of the file")  # fmt: skip
+    add("--dataset", help="score the trained networks on the test split of this data set")
     add("--root", type=Path, help="the data set's folder")
     add("--scored", type=_count, metavar="N", help="score the first N pairs only")
-    add("--json", type=Path, metavar="FILE", help="write what was measured as JSON too")
+    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args()
+    if hasattr(options, "old_count"):
+        parser.error(f"--count is now --num-images: use --num-images {options.old_count}")
     options.weights = dict(options.weights)
     if (options.dataset is None) != (options.root is None):
         parser.error("--dataset and --root go together")
@@ -207,12 +252,12 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for; bad input ends it with one line."""
+    """Run the command; bad input ends it with one line."""
     options = arguments()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
@@ -222,16 +267,16 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure what the command line asks for."""
+    """Measure, print, and write the JSON file."""
     device = find_device(options.device)
     use_threads(options.threads)
     keep_freed_memory()  # as getsmaps.py does
     batches = options.batches = options.batches or BATCHES[device.type]
     other = U2NetP(options.u2netp) if options.u2netp else None
     pairs = find_pairs(options.dataset, options.root, "test")[: options.scored] if options.dataset else []
-    if options.images is None or options.calibrate is None:
-        make_sample_set(SAMPLE)
     options.images = options.images or SAMPLE / "test-images"
+    if options.images.is_file():
+        raise ValueError(f"--images {options.images} is a file: give its folder")
     options.calibrate = options.calibrate or SAMPLE / "train-images"
     images = [Path(path) for _, path in islice(images_at(options.images), options.count)]
     findings = Findings()
@@ -252,17 +297,17 @@ def run(options: argparse.Namespace) -> None:
     trained = ", ".join(f"{name} ({of.path.name if of.trained else 'random weights'})" for name, of in sources.items())
     print(
         f"{'; '.join(f'{name} {value}' for name, value in machine.items())}. Networks: {trained}; {len(images)} images "
-        f"of {options.images}. Medians over rounds of turns of at least a tenth of a second.\n\n"
+        f"of {options.images}. Medians over interleaved timings of at least a tenth of a second.\n\n"
         f"{tables(findings, batches)}"
     )
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
-        found = {"machine": machine, "options": asked} | asdict(findings)
-        atomic_write(options.json, json.dumps(found, indent=1, default=str) + "\n")
+        content = {"machine": machine, "options": asked} | asdict(findings)
+        atomic_write(options.json, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def open_sources(options: argparse.Namespace, images: Sequence[Path], folder: Path) -> dict[str, Source]:
-    """The networks by name: ResNet-50, whose released side is always measured, and what is asked for."""
+    """Open the networks by name: ResNet-50, for the release's evaluation, and those of --networks."""
     sources = {}
     for name in dict.fromkeys(("resnet50", *options.networks)):
         note(f"{name}: opening")
@@ -274,7 +319,7 @@ def open_variants(
     sources: dict[str, Source], released: Variant, options: argparse.Namespace, device: torch.device, folder: Path,
     findings: Findings,
 ) -> list[Variant]:  # fmt: skip
-    """What is measured against the release; makes each source's maps, and notes in `findings` what cannot run."""
+    """Return the variants to be measured. Set each source's reference maps; add to `findings` what cannot run."""
     variants = []
     set_maps(sources["resnet50"], released)
     for name in options.networks:
@@ -283,23 +328,26 @@ def open_variants(
         if name != "resnet50":
             set_maps(sources[name], variants[-1])
         for each in folded_variants(sources[name], options, device, folder):
-            (variants if isinstance(each, Variant) else findings.skipped).append(each)
+            if isinstance(each, Variant):
+                variants.append(each)
+            else:
+                findings.skipped.append(each)
     return variants
 
 
 def set_maps(source: Source, variant: Variant) -> None:
-    """Let a source's variants be held against this variant's maps, one by one and, on a GPU, without TF32."""
+    """Set a source's reference maps: this variant's, image by image and, on a GPU, without TF32."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         source.maps = np.concatenate([variant.maps(image[None]) for image in source.pixels])
 
 
 def machine_of(device: torch.device) -> dict[str, str]:
-    """What the figures hold for."""
+    """Return the machine and the versions that the results hold for."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name()
     else:
         name = f"{thread_count()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    packages = {"torch": torch.__version__}
+    packages = {"torch": str(torch.__version__)}
     for package in ("onnxruntime", "openvino"):
         try:
             packages[package] = version(package)

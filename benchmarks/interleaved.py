@@ -1,37 +1,39 @@
-"""Things timed against one another in turns: whatever else the machine does then meets them all alike."""
+"""Time several calls interleaved, so that other work on the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
-TURN = 0.1
-"""Seconds that the calls of a turn that count take at least; what is over sooner is called again. The first does not
-count: it finds the caches full of another's numbers, and memory that it freed back with the system."""
+MIN_SECONDS = 0.1
+"""A call is repeated until its repetitions have taken this long. One call before them is not timed: it runs with cold
+caches, and may have to get freed memory back from the system."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-def in_turns(calls: Mapping[Key, Callable[[], object]], seconds: float, rounds: int) -> dict[Key, list[float]]:
-    """Seconds a call of each, by key, in each round: a turn for each of them, then another for each.
+def time_interleaved(
+    calls: Mapping[Key, Callable[[], object]], seconds: float, min_rounds: int
+) -> dict[Key, list[float]]:
+    """Return the seconds a call takes, by key, for each round. A round times every call once.
 
     Args:
-        calls: what is timed, warmed up; it returns when its work is done, on a GPU too.
-        seconds: rounds begin until these are over.
-        rounds: how many there are at least.
+        calls: what is timed, warmed up. A call returns when its work is done, on a GPU too.
+        seconds: new rounds start until this time has passed.
+        min_rounds: rounds that are done in any case.
     """
     taken: dict[Key, list[float]] = {key: [] for key in calls}
     start, done = time.perf_counter(), 0
-    while done < rounds or time.perf_counter() - start < seconds:
+    while done < min_rounds or time.perf_counter() - start < seconds:
         for key, call in calls.items():
-            taken[key].append(_turn(call))
+            taken[key].append(_seconds_a_call(call))
         done += 1
     return taken
 
 
-def _turn(call: Callable[[], object]) -> float:
+def _seconds_a_call(call: Callable[[], object]) -> float:
     call()
     start, calls, spent = time.perf_counter(), 0, 0.0
-    while not calls or spent < TURN:
+    while not calls or spent < MIN_SECONDS:
         call()
         calls += 1
         spent = time.perf_counter() - start

@@ -1,11 +1,11 @@
-"""Images per second of training: ours, and what the authors' release does, measured in turns in one run.
+"""Measure images per second of training: ours, and what the authors' release does, interleaved in one run.
 
     python benchmarks/training.py [--dataset ORSSD --root data/ORSSD] [--device cuda] [--compile] [--json FILE]
 
-Both sides (`benchmarks/training_sides.py`) take the same batches: a block of one is timed, then a block of the other,
-and so on. Figures are medians over the blocks, ratios are of these. A loader's block is an epoch, from the start of its
-iteration to the last float views on the device; a step's block is a few steps and their loading. A GPU is waited for at
-a block's ends only. Blocks to warm up come first, so both sides find all files in memory.
+Both sides (`benchmarks/training_sides.py`) process the same batches, and their blocks alternate. Results are medians
+over the blocks; ratios are of medians. A block of the loader is an epoch, from the start of the iteration to the last
+float views on the device. A block of the step is a few steps with their loading. A GPU is synchronized only at the
+start and the end of a block. Warm-up blocks come first, so that both sides find all files in memory.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -33,11 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.breakdown import break_down
-from benchmarks.training_findings import CacheCost, Findings, PartTime, rows_of, tables
-from benchmarks.training_sides import RELEASE, OurSide, ReleasedSide, load, train
+from benchmarks.inference_tables import table
+from benchmarks.training_sides import RELEASE, OurSide, ReleasedSide, Side, load, train
 from datasets.cache import open_cache
 from datasets.catalog import Pair, find_pairs
-from tools.make_sample import make_sample_set
 from training.config import TrainingConfig, parse
 from training.distributed import find_precision
 from training.sampler import ResumableBatchSampler
@@ -46,14 +45,60 @@ from utils.files import atomic_write
 ROOT = Path(__file__).resolve().parent.parent
 
 RECIPES = {"resnet50": ("configs/released.yaml", "configs/paper.yaml"), "light": ("configs/light.yaml",) * 2}
-"""For each network the configurations whose network the release's side and ours train."""
+"""For each network the configuration files of the release's side and of ours."""
 
 SEED = 2021
 WARM_UP = 3
 
 
-def in_turns(blocks: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each block in each round: all of them once, then all of them again."""
+@dataclass
+class Row:
+    """Results of one side: `what` is 'loader' or 'step'; `seconds` has the time of each block of `images` images."""
+
+    network: str
+    what: str
+    side: str
+    images: int
+    seconds: list[float]
+    ms_per_image: float
+    images_per_second: float
+    times_release: float
+
+
+@dataclass
+class CacheCost:
+    """The one-time cost of a network's cache; after `epochs` epochs it has saved more time than it took."""
+
+    network: str
+    images: int
+    gigabytes: float
+    seconds: float
+    epochs: int | None
+
+
+@dataclass
+class PartTime:
+    """Milliseconds of one part of our step; `phase` is 'forward', 'backward' or, outside the network, ''."""
+
+    network: str
+    part: str
+    phase: str
+    milliseconds: float
+
+
+@dataclass
+class Findings:
+    """All results, in the layout of the JSON file."""
+
+    rows: list[Row]
+    caches: list[CacheCost]
+    parts: list[PartTime]
+
+
+def interleave_blocks(
+    blocks: Mapping[str, Callable[[], None]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Return the seconds of each block, by name, for each round. A round runs every block once."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         for name, block in blocks.items():
@@ -74,9 +119,9 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     """Measure one network's loaders, steps, cache and parts.
 
     Args:
-        network: of RECIPES, or a configuration file.
-        pairs: what is trained on.
-        options: the command line's.
+        network: a key of RECIPES, or a configuration file.
+        pairs: the training pairs.
+        options: of the command line.
         folder: for the cache.
     """
     torch.manual_seed(SEED)
@@ -93,14 +138,14 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     if options.compile:
         our_sides.append(OurSide("ours, compiled", replace(ours, compile=True), records))
     device = our_sides[0].accelerator.device
-    sides = [ReleasedSide(released, pairs, device), *our_sides]
+    sides: list[Side] = [ReleasedSide(released, pairs, device), *our_sides]
     loaders = {side.name: partial(load, side, epoch) for side in sides[:2]}
-    in_turns(loaders, 1, device)
-    rows = rows_of(network, "loader", len(epoch) * options.batch, in_turns(loaders, options.rounds, device))
+    interleave_blocks(loaders, 1, device)
+    rows = rows_of(network, "loader", len(epoch) * options.batch, interleave_blocks(loaders, options.rounds, device))
     for side in sides:
         train(side, block[:WARM_UP])
     steps = {side.name: partial(train, side, block[WARM_UP:]) for side in sides}
-    rows += rows_of(network, "step", options.steps * options.batch, in_turns(steps, options.rounds, device))
+    rows += rows_of(network, "step", options.steps * options.batch, interleave_blocks(steps, options.rounds, device))
 
     per_epoch = {row.side: statistics.median(row.seconds) for row in rows if row.what == "loader"}
     saved = per_epoch[RELEASE] - per_epoch["ours"]
@@ -110,8 +155,60 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     return Findings(rows, [cache], [PartTime(network, *label, took) for label, took in spent.items()])
 
 
+def rows_of(network: str, what: str, images: int, seconds: dict[str, list[float]]) -> list[Row]:
+    """Return the rows of blocks of `images` images, from their seconds by side."""
+    medians = {side: statistics.median(of) for side, of in seconds.items()}
+    return [
+        Row(network, what, side, images, of, 1e3 * medians[side] / images, images / medians[side],
+            medians[RELEASE] / medians[side])
+        for side, of in seconds.items()
+    ]  # fmt: skip
+
+
+def tables(findings: Findings, batch: int) -> str:
+    """Return the results as Markdown; `batch` is the number of images a step."""
+    caches = [
+        (each.network, str(each.images), f"{each.gigabytes:.2f}", f"{each.seconds:.1f}", str(each.epochs or "never"))
+        for each in findings.caches
+    ]
+    texts = [
+        "Loading alone: from files to float views on the device\n",
+        _rows_table([row for row in findings.rows if row.what == "loader"], "ms an image", 1),
+        "\nWhole steps, their loading included\n",
+        _rows_table([row for row in findings.rows if row.what == "step"], "ms a step", batch),
+        "\nThe cache, built once for a set and its sizes\n",
+        table(("network", "images", "GB", "seconds to build", "epochs until it has saved its time"), caches),
+    ]
+    for network in dict.fromkeys(each.network for each in findings.parts):
+        parts = [each for each in findings.parts if each.network == network]
+        texts += [f"\nWhere our step's time goes: {network}, not compiled\n", _parts_table(parts)]
+    return "\n".join(texts)
+
+
+def _rows_table(rows: list[Row], unit: str, images: int) -> str:
+    lines = [
+        (row.network, row.side, f"{row.ms_per_image * images:.2f}", f"{row.images_per_second:.2f}",
+         f"{row.times_release:.2f}×")
+        for row in rows
+    ]  # fmt: skip
+    return table(("network", "side", unit, "images a second", "against the release"), lines)
+
+
+def _parts_table(parts: list[PartTime]) -> str:
+    spent = {(each.part, each.phase): each.milliseconds for each in parts}
+    whole = sum(spent.values())
+    lines = []
+    for part in dict.fromkeys(part for part, _ in spent):
+        forward = spent.get((part, "forward"), spent.get((part, "")))
+        both = [forward, spent.get((part, "backward"))]
+        share = sum(each for each in both if each is not None) / whole
+        lines.append((part, *("–" if each is None else f"{each:.1f}" for each in both), f"{share:.1%}"))
+    lines.append(("all", f"{whole:.1f}", "", "100%"))
+    return table(("part", "forward, ms", "backward, ms", "of the step"), lines)
+
+
 def settings_of(config: str, options: argparse.Namespace) -> TrainingConfig:
-    """A configuration file's settings with what the command line says.
+    """Return a configuration file's settings, overridden by the command line.
 
     Raises:
         ValueError: there is no such file.
@@ -122,43 +219,52 @@ def settings_of(config: str, options: argparse.Namespace) -> TrainingConfig:
     arguments = [f"--config={path}", "--encoder_weights=none", f"--device={options.device}"]
     arguments += [f"--batch_size={options.batch}", f"--precision={options.precision}"]
     arguments += [] if options.workers is None else [f"--data.workers={options.workers}"]
-    settings = parse(arguments).settings
-    settings.check()
-    return settings
+    return parse(arguments).settings
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Images per second of training: ours and what the release does.")
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description="Measure images per second of training: ours and the release's.", allow_abbrev=False
+    )
     parser.add_argument(
         "--networks", nargs="+", default=list(RECIPES), metavar="NAME",
         help=f"{', '.join(RECIPES)}, or a configuration file for both sides (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--dataset", default="sample", help="as in train.py (default: the rendered sample set)")
-    parser.add_argument("--root", help="its folder (default, for the sample set, which is made there: demo/sample)")
-    parser.add_argument("--images", type=_count, metavar="N", help="take the first N training images (default: all)")
+    parser.add_argument("--dataset", default="sample", help="a data set of train.py (default: the sample set)")
+    parser.add_argument("--root", help="the data set's folder (default for the sample set: datasets/sample)")
+    parser.add_argument(
+        "--num-images", dest="images", type=_count, metavar="N", help="use the first N training images (default: all)"
+    )
+    parser.add_argument("--images", dest="old_images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=_count, default=8, metavar="N", help="images a step (default: %(default)s)")
     parser.add_argument("--steps", type=_count, metavar="N", help="steps a block (default: 3 on a CPU, 30 on a GPU)")
     parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="blocks a side (default: %(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="of our loader (default: the configuration's)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes of our loader (default: as the configuration)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="ours")
-    parser.add_argument("--compile", action="store_true", help="measure our step with torch.compile too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured as JSON too")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="of our side")
+    parser.add_argument("--compile", action="store_true", help="also measure our step with torch.compile")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args()
+    if hasattr(options, "old_images"):
+        parser.error(
+            f"--images is a folder elsewhere; the count is now --num-images: use --num-images {options.old_images}"
+        )
     if options.dataset != "sample" and not options.root:
-        parser.error("--root: name the data set's folder")
+        parser.error(f"--dataset {options.dataset} needs --root DIR, its folder")
     return options
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for; bad input ends it with one line."""
+    """Run the command; bad input ends it with one line."""
     options = arguments()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
@@ -168,13 +274,11 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure what the command line asks for."""
+    """Measure, print, and write the JSON file."""
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     options.precision = find_precision(options.precision, on_cpu=not on_gpu)
     options.steps = options.steps or (30 if on_gpu else 3)
-    options.root = options.root or "demo/sample"
-    if options.dataset == "sample":
-        make_sample_set(options.root)
+    options.root = options.root or "datasets/sample"
     pairs = find_pairs(options.dataset, options.root, "train")[: options.images]
     findings = Findings([], [], [])
     with tempfile.TemporaryDirectory() as folder:
@@ -189,14 +293,14 @@ def run(options: argparse.Namespace) -> None:
     }
     print(
         f"{machine['device']}, torch {machine['torch']}; {options.dataset}, {len(pairs)} images; batches of "
-        f"{options.batch}; medians of {options.rounds} blocks, taken in turns, of an epoch (loading) and "
+        f"{options.batch}; medians of {options.rounds} interleaved blocks of an epoch (loading) and "
         f"{options.steps} steps. {RELEASE}: fp32, no workers; ours: {options.precision}.\n\n"
         f"{tables(findings, options.batch)}"
     )
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
-        found = {"machine": machine, "options": asked | {"images": len(pairs)}} | asdict(findings)
-        atomic_write(options.json, json.dumps(found, indent=1) + "\n")
+        content = {"machine": machine, "options": asked | {"images": len(pairs)}} | asdict(findings)
+        atomic_write(options.json, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

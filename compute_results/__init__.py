@@ -1,1 +1,1 @@
-"""Saliency maps and masks to the field's tables and curves, under two protocols that are never mixed."""
+"""Score saliency maps against masks under one of two protocols, and write tables and curves."""

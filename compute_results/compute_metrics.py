@@ -1,67 +1,74 @@
 """Score saliency maps against masks: tables, curves and per-image scores, under one of two protocols.
 
     python compute_results/compute_metrics.py --dataset ORSSD --root data/ORSSD --protocol authors \\
-        --maps HFANet-R=maps/HFANet_R SRAL=runs/demo/maps --out scores/authors
+        --maps HFANet-R=maps/HFANet_R SRAL=runs/demo/maps --output scores/authors
     python compute_results/compute_metrics.py --masks data/mine/labels --maps SRAL=maps/mine --protocol field
     python compute_results/compute_metrics.py --config table.yaml --protocol field
 
-A mask's map is `<stem>.png` or `<stem>_<anything>.png`, in the mask's own sub-folder. Written to --out:
+The map of a mask is `<stem>.png` or `<stem>_<anything>.png`, in the same sub-folder as the mask. Files in --output:
 
-    scores.json  scores.csv   the figures at full precision
+    scores.json  scores.csv   the metrics at full precision
     scores.md    scores.tex   the table, the best three of each column marked
     pr_<set>, fbeta_<set>     precision-recall and Fβ-threshold curves of all methods, as .png and .pdf
     curves.csv                the points of those curves
-    per_image.csv             each image's own figures, within a method and set the worst Sm first
+    per_image.csv             each image's metrics; within a method and set the lowest Sm comes first
 """
 
 import argparse
+import io
 import os
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from compute_results import table_config as plans
-from compute_results import tables
+from compute_results import table_config
 from compute_results.matching import Matching, describe, match_maps
-from compute_results.result import FIGURES
+from compute_results.options import CommandParser, check_name, maps_by_method
+from compute_results.protocols import PROTOCOLS
+from compute_results.result import Scores
 from compute_results.scoring import load_protocol, score
-from compute_results.table_config import MaskSource, Plan
-from compute_results.tables import Scores
+from compute_results.table_config import MaskSource, TableConfig
+from datasets.catalog import DATASETS
 from utils.files import atomic_write
 
 
 def main() -> None:
     """Run the command; bad input ends in one line on standard error and exit status 1."""
     arguments = _parser().parse_args()
-    sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β is no reason to lose the scores
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β still shows the scores
     try:
-        plan = _plan(arguments)
-        protocol = arguments.protocol or plan.protocol
+        config = _config(arguments)
+        protocol = arguments.protocol or config.protocol
         if protocol is None:
-            raise ValueError(f"choose --protocol {' or '.join(FIGURES)}: their figures cannot be compared")
+            raise ValueError(f"choose --protocol {' or '.join(PROTOCOLS)}: their figures cannot be compared")
         load_protocol(protocol)
-        scores = Scores(protocol, plan.datasets)
-        score_all(scores, match_all(plan, arguments.allow_missing), arguments.workers)
-        print(tables.as_text(scores), end="")
-        out = arguments.out or plan.out or Path("runs") / f"scores_{protocol}"
-        write_all(scores, out)
-        print(f"Written to {out}")
+        output = arguments.output or config.output or Path("runs") / f"scores_{protocol}"
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"{output} is a file: give --output a folder")
+        scores = Scores(protocol, config.datasets)
+        score_all(scores, match_all(config, arguments.allow_missing), arguments.workers)
+        files = render(scores)
+        print(files.pop(""), end="")
+        write_all(files, output)
+        print(f"Written to {output}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 
-def match_all(plan: Plan, allow_missing: bool) -> dict[tuple[str, str], Matching]:
-    """Find every method's maps before any is scored.
+def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str], Matching]:
+    """Find the maps of every method before any is scored.
 
     Raises:
         ValueError: maps are missing or surplus (unless `allow_missing`), or a method has none on a set.
     """
-    masks = {name: _find(plan.sets[name]) for name in plan.datasets}
+    masks = {name: _find(name, config.sets[name]) for name in config.datasets}
     matchings, problems = {}, []
-    for (method, dataset), folder in plan.maps.items():
+    for (method, dataset), folder in config.maps.items():
         matching = matchings[method, dataset] = match_maps(masks[dataset], folder)
         if not matching.pairs or ((matching.missing or matching.surplus) and not allow_missing):
             problems.append(f"{method} on {dataset} ({folder}): {describe(matching)}")
@@ -73,8 +80,8 @@ def match_all(plan: Plan, allow_missing: bool) -> dict[tuple[str, str], Matching
     return matchings
 
 
-def score_all(scores: Scores, matchings: dict[tuple[str, str], Matching], workers: int | None = None) -> None:
-    """Score every method on every set into `scores`; what was missing or surplus becomes a note under the table."""
+def score_all(scores: Scores, matchings: Mapping[tuple[str, str], Matching], workers: int | None = None) -> None:
+    """Score every method on every set into `scores`; missing or surplus maps become a note under the table."""
     for (method, dataset), matching in matchings.items():
         start = time.perf_counter()
         result = score(matching.pairs, scores.protocol, workers, label=f"{method} on {dataset}")
@@ -88,74 +95,92 @@ def score_all(scores: Scores, matchings: dict[tuple[str, str], Matching], worker
             scores.notes.append(note)
 
 
-def write_all(scores: Scores, out: Path) -> None:
-    """Write tables, curves and per-image scores into the folder `out`, each file whole or not at all."""
-    from compute_results import curves  # matplotlib takes a second to import: not before the input is known to be good
+def render(scores: Scores) -> dict[str, str | bytes]:
+    """Return the content of every file by name; the name "" has the table for the terminal."""
+    from compute_results import curves, tables  # pandas and matplotlib take a second: import them after scoring
 
-    atomic_write(out / "scores.json", tables.as_json(scores))
-    atomic_write(out / "scores.csv", tables.as_csv(scores))
-    atomic_write(out / "scores.md", tables.as_markdown(scores))
-    atomic_write(out / "scores.tex", tables.as_latex(scores))
-    atomic_write(out / "per_image.csv", tables.per_image_csv(scores))
-    atomic_write(out / "curves.csv", curves.curves_csv(scores))
-    for name, content in curves.draw_curves(scores):
-        atomic_write(out / name, content)
+    return {
+        "": tables.as_text(scores),
+        "scores.json": tables.as_json(scores),
+        "scores.csv": tables.as_csv(scores),
+        "scores.md": tables.as_markdown(scores),
+        "scores.tex": tables.as_latex(scores),
+        "per_image.csv": tables.per_image_csv(scores),
+        "curves.csv": curves.curves_csv(scores),
+        **dict(curves.draw_curves(scores)),
+    }
 
 
-def _find(source: MaskSource) -> dict[str, Path]:
+def write_all(files: Mapping[str, str | bytes], folder: Path) -> None:
+    """Write files by name into a folder.
+
+    Raises:
+        OSError: a file cannot be written; the message names the new files that are there.
+    """
+    written: list[str] = []
+    for name, content in files.items():
+        try:
+            atomic_write(folder / name, content)
+        except OSError as error:
+            there = f"only {', '.join(written)} of this result are new" if written else "nothing of this result is"
+            raise OSError(f"{folder / name} cannot be written ({error.strerror or error}): {there} there") from error
+        written.append(name)
+
+
+def _find(name: str, source: MaskSource) -> dict[str, Path]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        masks = source.find()
+        masks = source.find(name)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     return masks
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
-    """The plan that the arguments name, in one of three ways."""
+def _config(arguments: argparse.Namespace) -> TableConfig:
+    """Return what the arguments name, in one of three ways."""
     if arguments.split and not arguments.root:
         raise ValueError("--split belongs to --dataset NAME --root DIR")
     if arguments.config:
         if arguments.masks or arguments.root or arguments.maps or arguments.dataset:
             raise ValueError("--config names masks and maps by itself: leave out --masks, --dataset, --root and --maps")
-        return plans.read_plan(arguments.config)
+        return table_config.read_table_config(arguments.config)
     if bool(arguments.masks) == bool(arguments.root):
         raise ValueError("give the masks as --masks DIR or --dataset NAME --root DIR, or everything as --config FILE")
     if not arguments.maps:
         raise ValueError("give the maps as --maps METHOD=DIR [METHOD2=DIR ...]")
-    if arguments.masks:
-        name = arguments.dataset or arguments.masks.resolve().name
-        return plans.plan_from_arguments(name, MaskSource(masks=arguments.masks), arguments.maps)
-    if not arguments.dataset:
+    if not (arguments.dataset or arguments.masks):
         raise ValueError("--root needs --dataset, the data set's name")
-    source = MaskSource(dataset=arguments.dataset, root=arguments.root, split=arguments.split or "test")
-    return plans.plan_from_arguments(arguments.dataset, source, arguments.maps)
+    if arguments.masks:
+        source = MaskSource(masks=arguments.masks)
+    else:
+        source = MaskSource(root=arguments.root, split=arguments.split or "test")
+    name = check_name(arguments.dataset or arguments.masks.resolve().name)
+    maps = {(method, name): folder for method, folder in maps_by_method(arguments.maps).items()}
+    return TableConfig({name: source}, maps)
 
 
-def _parser() -> argparse.ArgumentParser:
-    layout = "The layout of --config's FILE:\n" + plans.__doc__.partition("\n\n")[2]
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=layout, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    masks = parser.add_argument_group("masks")
-    masks.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks, sub-folders included")
+def _parser() -> CommandParser:
+    layout = (table_config.__doc__ or "").partition("\n\n")[2]
+    parser = CommandParser(description=__doc__, epilog=layout)
+    masks = parser.add_argument_group("masks and maps of one data set")
     masks.add_argument(
-        "--dataset",
-        metavar="NAME",
-        help="with --root: the data set to read; with --masks: its name in the tables (default: the folder's)",
+        "--dataset", metavar="NAME", help=f"one of {', '.join(DATASETS)}; with --masks: a name for the table"
     )
     masks.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
-    masks.add_argument("--split", help="with --root: the data set's split (default: test)")
-    parser.add_argument(
-        "--maps", nargs="+", action="extend", metavar="METHOD=DIR", help="each method's name and folder of maps (PNG)"
+    masks.add_argument("--split", choices=("train", "test"), help="with --root: the split (default: test)")
+    masks.add_argument("--masks", type=Path, metavar="DIR", help="any folder of masks, sub-folders included")
+    masks.add_argument(
+        "--maps", nargs="+", action="extend", metavar="METHOD=DIR", help="each method's name and folder of PNG maps"
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML naming many methods and sets, see below")
-    parser.add_argument("--protocol", choices=list(FIGURES), help="authors: the paper's Table I; field: PySODMetrics")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the scores (default: runs/scores_PROTOCOL)")
+    several = parser.add_argument_group("several data sets")
+    several.add_argument("--config", type=Path, metavar="FILE", help="YAML file of methods and data sets, see below")
+    parser.add_argument("--protocol", choices=list(PROTOCOLS), help="authors: the paper's Table I; field: PySODMetrics")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: runs/scores_PROTOCOL)")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: all processors)"
+        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per processor)"
     )
-    parser.add_argument("--allow-missing", action="store_true", help="score the maps there are, and say how many")
+    parser.add_argument("--allow-missing", action="store_true", help="score the maps that exist, and report the count")
+    parser.add_renamed("--out", "--output")
     return parser
 
 

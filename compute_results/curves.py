@@ -1,20 +1,20 @@
-"""Precision-recall and Fβ-threshold curves: one figure of each for a data set, with all its methods."""
+"""Draw precision-recall and Fβ-threshold curves: one figure of each for a data set, with all its methods."""
 
-import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 from cycler import cycler
-from matplotlib import colormaps
+from matplotlib import color_sequences, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from compute_results.result import Curves
-from compute_results.tables import Scores
+from compute_results.result import Curves, Scores
+from compute_results.tables import to_csv
 
-_STYLES = cycler(linestyle=["-", "--", "-.", ":"]) * cycler(color=colormaps["tab10"].colors)
+_STYLES = cycler(linestyle=["-", "--", "-.", ":"]) * cycler(color=color_sequences["tab10"])
 
 
 def draw_curves(scores: Scores) -> Iterator[tuple[str, bytes]]:
@@ -23,45 +23,50 @@ def draw_curves(scores: Scores) -> Iterator[tuple[str, bytes]]:
     Yields:
         (file name, content): `pr_<data set>` and `fbeta_<data set>`, each as .png and .pdf.
     """
+    used: set[str] = set()
     for dataset in scores.datasets:
         curves = {method: result.curves for (method, name), result in scores.results.items() if name == dataset}
         title = f"{dataset}, protocol {scores.protocol}"
         name = re.sub(r"[^\w.-]+", "_", dataset)
-        for kind, figure in (("pr", _precision_recall(curves, title)), ("fbeta", _f_over_threshold(curves, title))):
+        while name.casefold() in used:  # "a b" and "a/b" must not share a file
+            name += "_"
+        used.add(name.casefold())
+        with rc_context({"text.parse_math": False}):  # a name may hold dollar signs
+            figures = {"pr": _precision_recall(curves, title), "fbeta": _f_over_threshold(curves, title)}
+        for kind, figure in figures.items():
             for ending in ("png", "pdf"):
                 yield f"{kind}_{name}.{ending}", _rendered(figure, ending)
 
 
 def curves_csv(scores: Scores) -> str:
-    """The curves' points, a line for each method, data set and threshold, to redraw them elsewhere."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "dataset", "threshold", "precision", "recall", "F"])
+    """Return the curves' points as CSV: a line for each method, data set and threshold."""
+    points = []
     for (method, dataset), result in scores.results.items():
         curves = result.curves
-        points = np.stack([curves.thresholds, curves.precision, curves.recall, curves.f], axis=1)
-        writer.writerows([method, dataset, *(f"{value:.8f}" for value in point)] for point in points)
-    return text.getvalue()
+        for values in zip(curves.thresholds, curves.precision, curves.recall, curves.f, strict=True):
+            point = dict(zip(("threshold", "precision", "recall", "F"), values, strict=True))
+            points.append({"method": method, "dataset": dataset, **point})
+    return to_csv(points, float_format="%.8f")
 
 
-def _precision_recall(curves: dict[str, Curves], title: str) -> Figure:
+def _precision_recall(curves: Mapping[str, Curves], title: str) -> Figure:
     figure, axes = _frame(title, "Recall", "Precision")
-    for method, curve in curves.items():
-        axes.plot(curve.recall, curve.precision, label=method)
+    for curve in curves.values():
+        axes.plot(curve.recall, curve.precision, label="?")
     axes.set(
         xlim=(_lower_limit([curve.recall for curve in curves.values()]), 1),
         ylim=(_lower_limit([curve.precision for curve in curves.values()]), 1),
     )
-    axes.legend(loc="lower left", fontsize="small")
+    _name_lines(axes, curves, "lower left")
     return figure
 
 
-def _f_over_threshold(curves: dict[str, Curves], title: str) -> Figure:
-    figure, axes = _frame(title, "Threshold", "$F_\\beta$")
-    for method, curve in curves.items():
-        axes.plot(curve.thresholds, curve.f, label=method)
+def _f_over_threshold(curves: Mapping[str, Curves], title: str) -> Figure:
+    figure, axes = _frame(title, "Threshold", "Fβ")
+    for curve in curves.values():
+        axes.plot(curve.thresholds, curve.f, label="?")
     axes.set(xlim=(0, 1), ylim=(_lower_limit([curve.f for curve in curves.values()]), 1))
-    axes.legend(loc="lower center", fontsize="small")
+    _name_lines(axes, curves, "lower center")
     return figure
 
 
@@ -74,8 +79,15 @@ def _frame(title: str, across: str, up: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _name_lines(axes: Axes, curves: Mapping[str, Curves], place: Literal["lower left", "lower center"]) -> None:
+    """Add a legend of the methods; matplotlib would leave out a label that starts with an underscore."""
+    legend = axes.legend(loc=place, fontsize="small")
+    for text, method in zip(legend.get_texts(), curves, strict=True):
+        text.set_text(method)
+
+
 def _lower_limit(values: list[np.ndarray]) -> float:
-    """A tenth below all but the lowest few points: at the extreme thresholds every method's curve drops alike."""
+    """Return an axis limit up to 0.1 below all points but the lowest 5 %, where every method's curve drops alike."""
     lowest = min(float(np.quantile(value, 0.05)) for value in values)
     return max(0.0, np.floor(10 * lowest - 0.5) / 10)
 

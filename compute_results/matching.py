@@ -1,11 +1,11 @@
-"""Which map belongs to which mask, by file name."""
+"""Match maps to masks by file name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.catalog import IMAGE_SUFFIXES
+from datasets.catalog import IMAGE_SUFFIXES, image_files
 
 
 class MapMask(NamedTuple):
@@ -81,7 +81,7 @@ def match_maps(masks: Mapping[str, Path], folder: Path) -> Matching:
 
 
 def describe(matching: Matching) -> str:
-    """Say in one clause which maps are missing and which are surplus, with their number and the first few names."""
+    """Return a clause on which maps are missing and which are surplus: counts and the first few names."""
     clauses = []
     if matching.missing:
         clauses.append(f"{_count(matching.missing, 'mask')} without a map ({_few(matching.missing)})")
@@ -93,8 +93,7 @@ def describe(matching: Matching) -> str:
 def _files(folder: Path, what: str) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder} to read {what} from: check its path")
-    visible = (path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts))
-    return sorted(path for path in visible if path.is_file())
+    return sorted(path for path in image_files(folder) if path.is_file())
 
 
 def _owner(masks: Mapping[str, Path], relative: Path) -> str | None:

@@ -1,18 +1,11 @@
-"""What scoring yields: the figures of one image, and those of a method on a data set."""
+"""What scoring returns: the scores of one image, of a method on a data set, and of a whole table."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-FIGURES: Mapping[str, tuple[str, ...]] = {
-    "authors": ("Fbeta", "MAE", "Sm"),
-    "field": ("Sm", "maxF", "meanF", "adpF", "maxE", "meanE", "adpE", "wF", "MAE"),
-}
-"""Each protocol's figures, in the order in which tables show them."""
-
-LOWER_IS_BETTER = frozenset({"MAE"})
-"""The figures that measure an error; all others measure agreement."""
+from compute_results.protocols import PROTOCOLS, Metric
 
 
 @dataclass(frozen=True)
@@ -20,7 +13,7 @@ class ImageScores:
     """One image's scores.
 
     Attributes:
-        figures: the protocol's figures of this image alone (an F-measure is the maximum, or mean, of its own curve).
+        figures: the protocol's metrics of this image alone; an F-measure is the maximum, or mean, of its own curve.
         curves: the protocol's threshold curves of this image by name, each a float64 array over its thresholds.
     """
 
@@ -44,9 +37,9 @@ class Result:
 
     Attributes:
         protocol: `authors` or `field`.
-        figures: the protocol's figures over all images, by the names in `FIGURES[protocol]`.
+        figures: the protocol's metrics over all images, by the names in `PROTOCOLS[protocol]`.
         curves: the averaged curves behind the F-measures.
-        per_image: the figures of each image by stem.
+        per_image: the metrics of each image by stem.
     """
 
     protocol: str
@@ -56,15 +49,46 @@ class Result:
 
     @property
     def images(self) -> int:
-        """How many images were scored."""
+        """The number of images that were scored."""
         return len(self.per_image)
 
 
-def mean_figure(images: list[ImageScores], name: str) -> float:
-    """The average over images of a figure of each image alone."""
+@dataclass(frozen=True)
+class Scores:
+    """A table of results under one protocol.
+
+    Attributes:
+        protocol: `authors` or `field`.
+        datasets: the groups of columns, in order.
+        results: by (method, data set), in the order of the rows; a pair without a result is an empty cell.
+        notes: remarks below the table, such as a count of missing maps.
+    """
+
+    protocol: str
+    datasets: list[str]
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def methods(self) -> list[str]:
+        """The rows."""
+        return list(dict.fromkeys(method for method, _ in self.results))
+
+    @property
+    def columns(self) -> list[tuple[str, Metric]]:
+        """(data set, metric) of each column."""
+        return [(dataset, metric) for dataset in self.datasets for metric in PROTOCOLS[self.protocol].metrics]
+
+    def images(self, dataset: str) -> int:
+        """Return the largest number of images of a data set that were scored for a method."""
+        return max(result.images for (_, name), result in self.results.items() if name == dataset)
+
+
+def mean_figure(images: Sequence[ImageScores], name: str) -> float:
+    """Return the average over images of a metric of each image alone."""
     return float(np.mean([image.figures[name] for image in images]))
 
 
-def mean_curve(images: list[ImageScores], name: str) -> np.ndarray:
-    """The average over images of a curve: a float64 array over the curve's thresholds."""
+def mean_curve(images: Sequence[ImageScores], name: str) -> np.ndarray:
+    """Return the average over images of a curve: a float64 array over the curve's thresholds."""
     return np.mean([image.curves[name] for image in images], axis=0)

@@ -23,7 +23,8 @@ from types import ModuleType
 from tqdm import tqdm
 
 from compute_results.matching import MapMask
-from compute_results.result import FIGURES, ImageScores, Result
+from compute_results.protocols import PROTOCOLS
+from compute_results.result import ImageScores, Result
 from datasets.io import read_map, read_mask
 
 
@@ -33,15 +34,15 @@ def score(pairs: Sequence[MapMask], protocol: str, workers: int | None = None, l
     Args:
         pairs: the maps and masks, as `match_maps` finds them; each stem once.
         protocol: `authors` or `field`.
-        workers: processes; all processors by default. 1 stays within this process.
-        label: what the progress bar (on a terminal's standard error) is headed by.
+        workers: processes, by default one per processor. 1 starts none.
+        label: heading of the progress bar, which a terminal's standard error shows.
 
     Returns:
-        The figures, curves and per-image scores. They do not depend on `workers`.
+        The metrics, curves and per-image scores. They do not depend on `workers`.
 
     Raises:
         ValueError: no pairs, an unknown protocol, less than one worker, or a file that cannot be read (it is named).
-        OSError: a worker was killed from outside.
+        OSError: a worker was killed from outside, or a package that the protocol needs is not installed.
     """
     module = load_protocol(protocol)  # before the pool, so that forked workers need not import it again
     if not pairs:
@@ -49,25 +50,29 @@ def score(pairs: Sequence[MapMask], protocol: str, workers: int | None = None, l
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 1:
         raise ValueError(f"{workers} workers: give at least 1")
-    scored = _run(pairs, protocol, min(workers, len(pairs)))
-    scored = tqdm(scored, desc=label, total=len(pairs), unit="map", leave=False, disable=None)
+    images = _run(pairs, protocol, min(workers, len(pairs)))
+    scored = tqdm(images, desc=label, total=len(pairs), unit="map", leave=False, disable=None)
     return module.summarize({pair.stem: image for pair, image in zip(pairs, scored, strict=True)})
 
 
 def load_protocol(protocol: str) -> ModuleType:
-    """The module that scores under a protocol, imported only now: PySODMetrics takes a second, `authors` needs none.
+    """Import and return the module of a protocol; `authors` does not need PySODMetrics, which takes a second.
 
     Raises:
         ValueError: there is no such protocol.
+        OSError: a package that the protocol needs is not installed.
     """
-    if protocol not in FIGURES:
-        raise ValueError(f"no protocol {protocol!r}: choose {' or '.join(FIGURES)}")
-    return importlib.import_module(f"compute_results.protocols.{protocol}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"no protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
+    try:
+        return importlib.import_module(f"compute_results.protocols.{protocol}")
+    except ModuleNotFoundError as error:
+        raise OSError(f"protocol {protocol} needs {error.name}: pip install -r requirements-scoring.txt") from error
 
 
 def _run(pairs: Sequence[MapMask], protocol: str, workers: int) -> Iterable[ImageScores]:
     task = partial(_score_pair, protocol)
-    # Before the fork and not in the workers: OpenCV's thread pool does not outlive one, and they would wait for it.
+    # Set before the fork: a forked worker would wait forever for OpenCV's threads, which only the parent has.
     with _opencv_single_threaded() if protocol == "field" else nullcontext():
         if workers == 1:
             yield from map(task, pairs)
@@ -76,12 +81,12 @@ def _run(pairs: Sequence[MapMask], protocol: str, workers: int) -> Iterable[Imag
             with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(protocol,)) as pool:
                 yield from pool.map(task, pairs, chunksize=max(1, min(8, len(pairs) // (4 * workers))))
         except BrokenProcessPool as error:
-            raise OSError("a scoring process was killed, perhaps for want of memory: try fewer workers") from error
+            raise OSError("a scoring process was killed, perhaps for lack of memory: give fewer workers") from error
 
 
 @contextmanager
 def _opencv_single_threaded() -> Iterator[None]:
-    import cv2  # only where it is used: `authors` does without
+    import cv2  # protocol authors does not need it
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -92,7 +97,7 @@ def _opencv_single_threaded() -> Iterator[None]:
 
 
 def _start_worker(protocol: str) -> None:
-    if protocol == "field":  # where processes are spawned rather than forked, the parent's setting does not reach them
+    if protocol == "field":  # a spawned process does not inherit the parent's setting
         import cv2
 
         cv2.setNumThreads(1)

@@ -1,1 +1,1 @@
-"""Files to tensors: what each data set is on disk, its views and augmentations, and the rendered sample set."""
+"""Files to tensors: data sets on disk, decoding, the cache, augmentation, batches, and the check of a set."""

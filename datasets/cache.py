@@ -1,8 +1,9 @@
-"""Records on disk: every pair decoded and resized once, in one memory-mapped file that all workers and runs share."""
+"""Decode and resize pairs into records, and cache them in one memory-mapped file that workers and runs share."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,20 +17,22 @@ from datasets.catalog import Pair
 from datasets.io import resized
 from datasets.pairs import MaskWarning, mask_warnings, open_pair
 from datasets.transforms import UNCHANGED, Drawn, turn
+from utils.files import atomic_file
 
-FORMAT = 1
-"""Counted up whenever a record of the same files would come out otherwise."""
-
-IDENTITY = "identity"
-SHOWN = 5
 VIEWS = ("rgb", "ycbcr", "fine")
+
+FORMAT = 2
+"""Raised whenever the same files give another record."""
+
+_IDENTITY = "identity"
+_SHOWN = 5
 
 
 def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
-    """What is kept of a pair, for views of `size` (H, W), all uint8.
+    """Return the type of a pair's record for views of `size` (H, W), all uint8.
 
-    `rgb` and `ycbcr` (full-range, JPEG) are H×W×3. `fine`, the SR target's three channels and the mask as a fourth, has
-    twice that size, times `detail`. `mask_warnings` are `datasets.pairs.MaskWarning`'s bits.
+    `rgb` and `ycbcr` (full-range, JPEG) are H×W×3. `fine` holds the SR target's three channels and the mask as a
+    fourth, at `detail` times twice that size. `mask_warnings` holds the bits of `datasets.pairs.MaskWarning`.
     """
     height, width = size
     fine = (round(2 * height * detail), round(2 * width * detail), 4)
@@ -38,12 +41,12 @@ def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
 
 
 def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0) -> np.ndarray:
-    """The record of a pair: an array without dimensions, of `record_type`.
+    """Return the record of a pair: an array without dimensions, of `record_type`.
 
-    Every view is Pillow's antialiased bilinear resize of the file's own pixels (spec/architecture.md, Inputs).
+    Every view is Pillow's antialiased bilinear resize of the file's own pixels.
 
     Raises:
-        ValueError: the pair cannot be trained on; its files and what is wrong with them are named.
+        ValueError: the pair cannot be trained on; the message names its files and their errors.
     """
     image, mask = open_pair(pair)
     ycbcr = image.convert("YCbCr")
@@ -56,13 +59,13 @@ def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0) -> np.nd
 
 
 class Records:
-    """The records of many pairs, decoded whenever they are asked for.
+    """The records of many pairs, decoded at every access.
 
     Args:
-        pairs: what `datasets.catalog` found.
+        pairs: pairs from `datasets.catalog`.
         size: S, or (height, width), of the low-resolution views.
-        detail: how many times finer than without crops the target and mask are kept (`Augmentation.detail`).
-        name: the set's name, for errors.
+        detail: the factor by which `fine` exceeds twice that size (`Augmentation.detail`).
+        name: the set's name, for error messages.
     """
 
     def __init__(self, pairs: Sequence[Pair], size: int | tuple[int, int], detail: float = 1.0, name: str = ""):
@@ -75,12 +78,12 @@ class Records:
         return len(self.pairs)
 
     def gather(self, indices: Sequence[int], drawn: Sequence[Drawn] | None = None) -> dict[str, Tensor]:
-        """The records of a batch: B×…×channels, uint8, one tensor a view, in memory of their own.
+        """Return copies of the records of a batch: one B×H×W×C uint8 tensor for each view.
 
-        Where something is drawn, each record is turned by its symmetry on its way.
+        Where `drawn` is given, its symmetries are applied.
 
         Raises:
-            ValueError: a pair cannot be read; set, stem and file are named.
+            ValueError: a pair cannot be read; the message names set, stem and file.
         """
         kinds = record_type(self.size, self.detail)
         batch = {view: torch.empty((len(indices), *kinds[view].shape), dtype=torch.uint8) for view in VIEWS}
@@ -91,12 +94,12 @@ class Records:
         return batch
 
     def places(self, pairs: Sequence[Pair]) -> list[int]:
-        """The place of each of `pairs` among these."""
+        """Return the index of each of `pairs` in these records."""
         places = {pair: index for index, pair in enumerate(self.pairs)}
         return [places[pair] for pair in pairs]
 
     def mask_warnings(self) -> list[tuple[str, MaskWarning]]:
-        """(stem, remark) of the masks about which there is something to say; only a cache knows."""
+        """Return (stem, warnings) of the masks that have any; empty without a cache."""
         return []
 
     def _record(self, index: int) -> np.ndarray:
@@ -108,7 +111,7 @@ class Records:
 
 
 def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) from one number or two. Raises ValueError unless both are positive."""
+    """Return (height, width) for one number or two. Raises ValueError unless both are positive."""
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"the size must be positive, not {size}")
@@ -124,12 +127,12 @@ class CachedRecords(Records):
         self._file = _mapped(path)
 
     def mask_warnings(self) -> list[tuple[str, MaskWarning]]:
-        """(stem, remark) of the masks about which there is something to say."""
+        """Return (stem, warnings) of the masks that have any."""
         found = zip(self.pairs, self._file["mask_warnings"].tolist(), strict=True)
         return [(pair.stem, MaskWarning(bits)) for pair, bits in found if bits]
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_file": None}  # a process that is started anew maps the file itself
+        return self.__dict__ | {"_file": None}  # a spawned worker maps the file itself
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__ |= state | {"_file": _mapped(state["path"])}
@@ -141,22 +144,20 @@ class CachedRecords(Records):
 def open_cache(
     pairs: Sequence[Pair], size: int | tuple[int, int], detail: float, folder: Path | str, name: str
 ) -> CachedRecords:
-    """The pairs' records from their cache file, which is built first where it is not there.
+    """Return the pairs' records from their cache file, which is built first where it is missing or out of date.
 
-    The file's name says which files it holds at which sizes; in it, every record carries its two files' paths, sizes
-    and times of change, and those that no longer agree are decoded anew. It is written under another name first, behind
-    a lock: of two runs that need it at once, one builds and the other waits. Where it is replaced, runs that have it
-    open keep the old one.
+    The file's name depends on the pairs' paths and the sizes. Every record carries a digest of its two files' paths,
+    sizes and modification times; a record whose digest differs is decoded again. A lock lets one run build the file
+    while others wait. Runs that have an older file open keep it.
 
     Args:
-        pairs: what `datasets.catalog` found.
-        size: S, or (height, width), of the low-resolution views.
-        detail: how much finer than the views the target and mask are kept.
-        folder: where caches are; made where it is not there.
-        name: the set's name, for the file's name and for errors.
+        pairs: pairs from `datasets.catalog`.
+        size, detail: as in `Records`.
+        folder: the folder of caches, created where it is missing.
+        name: the set's name, for the file's name and for error messages.
 
     Raises:
-        ValueError: pairs that cannot be trained on; how many they are, and the first of them by name.
+        ValueError: pairs cannot be trained on; the message has their number and names the first.
         OSError: the file cannot be written.
     """
     size, folder = height_and_width(size), Path(folder)
@@ -167,22 +168,22 @@ def open_cache(
     if not _is_current(path, identities, size, detail):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if not _is_current(path, identities, size, detail):  # the run that had the lock may have built it
+            if not _is_current(path, identities, size, detail):  # another run may have built it
                 _build(path, pairs, identities, size, detail, name)
     return CachedRecords(pairs, size, detail, name, path)
 
 
 def cache_bytes(count: int, size: tuple[int, int], detail: float) -> int:
-    """What the records of `count` pairs take on the disk."""
+    """Return the size of the cache file of `count` pairs, without its header."""
     return count * _row_type(size, detail).itemsize
 
 
 def _row_type(size: tuple[int, int], detail: float) -> np.dtype:
-    return np.dtype([*record_type(size, detail).descr, (IDENTITY, "S64")])
+    return np.dtype([*record_type(size, detail).descr, (_IDENTITY, "S64")])
 
 
 def _identities(pairs: Sequence[Pair]) -> np.ndarray:
-    """What a record was made from, a digest a pair. A file that is not there has none, and reading it will say so."""
+    """Return a digest for each pair of its files' paths, sizes and modification times."""
 
     def described(path: Path) -> str:
         try:
@@ -200,7 +201,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def _readable(path: Path, size: tuple[int, int], detail: float) -> np.ndarray | None:
-    """The cache file's rows; None where there is none, or it is cut off or otherwise not one."""
+    """Return the cache file's rows; None where there is no file, or it is not a whole cache of this type."""
     try:
         rows = _mapped(path)
     except (OSError, ValueError, EOFError):
@@ -210,63 +211,56 @@ def _readable(path: Path, size: tuple[int, int], detail: float) -> np.ndarray | 
 
 def _is_current(path: Path, identities: np.ndarray, size: tuple[int, int], detail: float) -> bool:
     rows = _readable(path, size, detail)
-    return rows is not None and np.array_equal(rows[IDENTITY], identities)
+    return rows is not None and np.array_equal(rows[_IDENTITY], identities)
 
 
 def _build(
     path: Path, pairs: Sequence[Pair], identities: np.ndarray, size: tuple[int, int], detail: float, name: str
 ) -> None:
-    """Write the file row by row: what the old one still has is copied, the rest is decoded."""
+    """Write the file row by row: rows that an older file has are copied, the others are decoded."""
     old = _readable(path, size, detail)
-    kept = {} if old is None else {identity: index for index, identity in enumerate(old[IDENTITY].tolist())}
+    kept = {} if old is None else {identity: row for identity, row in zip(old[_IDENTITY].tolist(), old, strict=True)}
     row_type = _row_type(size, detail)
 
     def row(index: int) -> np.ndarray | str:
-        identity = identities[index]
-        if identity in kept:
-            return old[kept[identity]]
+        """Return a row, or what is wrong with its pair."""
+        if (identity := identities[index]) in kept:
+            return kept[identity]
         try:
             record = read_record(pairs[index], size, detail)
         except ValueError as error:
             return f"{pairs[index].stem}: {error}"
         full = np.zeros((), row_type)
-        for field in record.dtype.names:
+        for field in (*VIEWS, "mask_warnings"):
             full[field] = record[field]
-        full[IDENTITY] = identity
+        full[_IDENTITY] = identity
         return full
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    faults = []
-    try:
-        with temporary.open("wb") as file:
-            # Written, not mapped: on a full disk a write says so, a mapping kills the process.
-            header = {"descr": np.lib.format.dtype_to_descr(row_type), "fortran_order": False, "shape": (len(pairs),)}
-            np.lib.format.write_array_header_2_0(file, header)
-            label = f"caching {name} ({len(pairs) * row_type.itemsize / 1e9:.1f} GB)"
-            for found in tqdm(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair", disable=None):
-                if isinstance(found, str):
-                    faults.append(found)
-                elif not faults:
-                    file.write(found.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        if faults:
-            shown = "; ".join(faults[:SHOWN]) + (f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else "")
+    errors = []
+    with atomic_file(path) as file:
+        # Written, not mapped: on a full disk a write raises an error, while a mapping kills the process.
+        header = {"descr": np.lib.format.dtype_to_descr(row_type), "fortran_order": False, "shape": (len(pairs),)}
+        np.lib.format.write_array_header_2_0(file, header)
+        label = f"caching {name} ({len(pairs) * row_type.itemsize / 1e9:.1f} GB)"
+        for found in tqdm(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair", disable=None):
+            if isinstance(found, str):
+                errors.append(found)
+            elif not errors:
+                file.write(found.tobytes())
+        if errors:
+            more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
             raise ValueError(
-                f"{name}: {len(faults)} of {len(pairs)} pairs cannot be used: {shown} "
-                "(python -m datasets.check lists all that is wrong with a set)"
+                f"{name}: {len(errors)} of {len(pairs)} pairs cannot be used: {'; '.join(errors[:_SHOWN])}{more} "
+                "(python -m datasets.check lists every error of a set)"
             )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def _in_order(row, count: int) -> Iterator[np.ndarray | str]:
-    """Every row in its order, decoded by threads a few rows ahead: Pillow works outside Python's lock."""
+def _in_order(row: Callable[[int], np.ndarray | str], count: int) -> Iterator[np.ndarray | str]:
+    """Yield every row in order, computed by threads a few rows ahead: Pillow decodes without Python's lock."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        ahead = [pool.submit(row, index) for index in range(min(4 * workers, count))]
+        ahead = deque(pool.submit(row, index) for index in range(min(4 * workers, count)))
         for index in range(count):
-            yield ahead.pop(0).result()
+            yield ahead.popleft().result()
             if index + 4 * workers < count:
                 ahead.append(pool.submit(row, index + 4 * workers))

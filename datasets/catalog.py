@@ -1,11 +1,9 @@
-"""What each data set is on disk: its layouts, splits and expected counts; from a name and a root to pairs of files.
+"""Find a data set's files: its layouts, splits and published counts; pairs of image and mask.
 
-Nothing here opens an image: pairing goes by file names alone.
+Files are paired by their names. No image is decoded here.
 """
 
-import hashlib
 import os
-import random
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +24,10 @@ DATASETS: Mapping[str, Mapping[str, int | None]] = {
     "RSSOD": {"train": None, "test": None},
     "sample": {"train": None, "test": None},
 }
-"""Pairs that each split holds as published; None where that is unknown or, for sample.py's set, one's own choice."""
+"""Pairs in each split as published; None where the count is unknown, or free as for the rendered sample set."""
+
+SAMPLE_ROOT = Path(__file__).with_name("sample")
+"""The rendered sample set of this repository: what 'sample' means where no root is given."""
 
 _ALIASES = {"ors4199": "ORSI-4199"}
 
@@ -35,8 +36,8 @@ _ALIASES = {"ors4199": "ORSI-4199"}
 class Pair:
     """An image and its mask.
 
-    `stem` is the image's name without its suffix, with `/` between it and the sub-folders it lies in (`class/name`):
-    what its saliency map is called.
+    `stem` is the image's path below its folder without the suffix (`name` or `class/name`). The saliency map gets
+    this name too.
     """
 
     stem: str
@@ -46,18 +47,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a set keeps a split's images and masks; `listing` is its file of stems where splits share folders."""
+    """The folders of a split's images and masks, and a file that lists its stems where splits share the folders."""
 
     images: str
     masks: str
     listing: str | None = None
 
     def of(self, split: str) -> "Layout":
-        """This layout with the split's name filled in."""
-        return Layout(*(part and part.format(split=split) for part in (self.images, self.masks, self.listing)))
+        """Return this layout with the split's name filled in."""
+        listing = self.listing and self.listing.format(split=split)
+        return Layout(self.images.format(split=split), self.masks.format(split=split), listing)
 
     def is_at(self, root: Path) -> bool:
-        """Whether the images are where this layout has them; masks may be absent."""
+        """Return whether the folder of images (and the list) is there; the masks may be absent."""
         return (root / self.images).is_dir() and (self.listing is None or (root / self.listing).is_file())
 
     def __str__(self) -> str:
@@ -73,9 +75,10 @@ LAYOUTS = (
 
 
 def dataset_name(dataset: str) -> str:
-    """The name in `DATASETS` for any spelling of it: case, hyphens and underscores do not matter, nor ORS for ORSI.
+    """Return the name in `DATASETS` for any spelling: case, hyphens, underscores and ORS for ORSI make no difference.
 
-    Raises ValueError for a set that is not known, naming those that are.
+    Raises:
+        ValueError: the set is not known; the message lists the known ones.
     """
     key = _plain(dataset)
     known = {_plain(name): name for name in DATASETS} | _ALIASES
@@ -84,15 +87,20 @@ def dataset_name(dataset: str) -> str:
     return known[key]
 
 
-def find_pairs(dataset: str, root: Path | str, split: Split) -> list[Pair]:
-    """The pairs of one split, sorted by stem.
+def find_pairs(dataset: str, root: Path | str | None, split: Split) -> list[Pair]:
+    """Return the pairs of one split, sorted by stem.
 
-    `root` is the set's own folder, or one that holds it under the set's name. Whichever of `LAYOUTS` is there is
-    recognized by itself, under any set's name. A count other than the published one is a warning.
+    Any of `LAYOUTS` is recognized under any set's name. A count other than the published one gives a warning.
 
-    Raises ValueError where no layout is found (or two are), and where an image has no mask or a mask no image.
+    Args:
+        dataset: the set's name in any spelling.
+        root: the set's folder, or a folder that holds it under the set's name. None is `SAMPLE_ROOT` for 'sample'.
+        split: 'train' or 'test'.
+
+    Raises:
+        ValueError: no layout or more than one is there, or images and masks do not match.
     """
-    name, root = dataset_name(dataset), Path(root)
+    name = dataset_name(dataset)
     folder, layout = _recognize(name, root, split)
     where = f"{name} {split} ({folder})"
     if not (folder / layout.masks).is_dir():
@@ -100,7 +108,7 @@ def find_pairs(dataset: str, root: Path | str, split: Split) -> list[Pair]:
     images = _files_by_stem(folder / layout.images, where)
     masks = _files_by_stem(folder / layout.masks, where)
     if layout.listing:
-        stems = _listed_stems(folder / layout.listing)
+        stems = _listed_once(folder / layout.listing)
         images = {stem: images[stem] for stem in stems if stem in images}
         masks = {stem: masks[stem] for stem in stems if stem in masks}
         lost = stems - images.keys() - masks.keys()
@@ -110,14 +118,14 @@ def find_pairs(dataset: str, root: Path | str, split: Split) -> list[Pair]:
     return pairs
 
 
-def find_images(dataset: str, root: Path | str, split: Split) -> list[tuple[str, Path]]:
-    """(stem, image) of one split, sorted by stem: as `find_pairs`, for a split that need not have masks."""
-    name, root = dataset_name(dataset), Path(root)
+def find_images(dataset: str, root: Path | str | None, split: Split) -> list[tuple[str, Path]]:
+    """Return (stem, image) of one split, sorted by stem; the masks may be absent. Otherwise as `find_pairs`."""
+    name = dataset_name(dataset)
     folder, layout = _recognize(name, root, split)
     where = f"{name} {split} ({folder})"
     images = _files_by_stem(folder / layout.images, where)
     if layout.listing:
-        stems = _listed_stems(folder / layout.listing)
+        stems = _listed_once(folder / layout.listing)
         _refuse_unless_none(where, f"no image, though in {layout.listing}", stems - images.keys())
         images = {stem: images[stem] for stem in stems}
     if not images:
@@ -127,9 +135,10 @@ def find_images(dataset: str, root: Path | str, split: Split) -> list[tuple[str,
 
 
 def pair_folders(images: Path | str, masks: Path | str) -> list[Pair]:
-    """The pairs of any folder of images and folder of masks, sub-folders included, sorted by stem.
+    """Return the pairs of a folder of images and a folder of masks, sub-folders included, sorted by stem.
 
-    Raises ValueError where a folder is missing or the two do not match file by file.
+    Raises:
+        ValueError: a folder is missing, or images and masks do not match.
     """
     images, masks = Path(images), Path(masks)
     for what, folder in (("images", images), ("masks", masks)):
@@ -141,31 +150,76 @@ def pair_folders(images: Path | str, masks: Path | str) -> list[Pair]:
 
 
 def image_files(folder: Path) -> Iterator[Path]:
-    """Every image file below a folder; hidden files (macOS leaves `._0001.jpg`) and hidden folders are passed over."""
-    seen = {folder.resolve()}
+    """Yield every image file below a folder, in no particular order.
+
+    Hidden files (macOS leaves `._0001.jpg`) and hidden folders are skipped. Links are followed, except a link to a
+    folder that it lies in.
+    """
+    above = {os.fspath(folder): [folder.resolve()]}
     for parent, folders, names in os.walk(folder, followlinks=True):
+        chain = above.pop(parent)
         places = {name: Path(parent, name).resolve() for name in folders if not name.startswith(".")}
-        folders[:] = [name for name, place in places.items() if place not in seen]  # links may lead round in circles
-        seen.update(places.values())
+        folders[:] = [name for name, place in places.items() if place not in chain]
+        above |= {os.path.join(parent, name): [*chain, places[name]] for name in folders}
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(parent, name)
 
 
-def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str, str]]:
-    """(stem, image) of every image that `path` means, as text: a million of them take 300 MB.
+def group_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Return the image files below a folder by stem, sorted; a stem with more than one file is a mistake of the set."""
+    files = defaultdict(list)
+    for path in sorted(image_files(folder)):
+        files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    return dict(files)
 
-    The stem is the image's name without its suffix, behind the sub-folders that it lies in (`class/name`).
 
-    - A folder: every image below it, sorted by stem; hidden files and folders are passed over, and so is `leave_out`.
-    - A file with an image's suffix: that image.
-    - Any other file: a UTF-8 list of images, one path a line, relative to the list's own folder; blank lines do not
-      count. Images below that folder keep their sub-folders in their stems, those elsewhere the sub-folders below the
-      deepest folder that all of these share. Listed files are not looked for here: whoever reads them will see.
+def read_listing(listing: Path) -> list[str]:
+    """Return the stems in a split's list, a UTF-8 text file with one stem or file name a line.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: no images in it, the file is neither image nor list, or two images have the same stem.
+        ValueError: the file is not UTF-8 text.
+    """
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{listing} is not a UTF-8 text file: {error}") from error
+    names = [PurePosixPath(line.strip().replace("\\", "/")) for line in lines if line.strip()]
+    return [(name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name).as_posix() for name in names]
+
+
+def layouts_at(name: str, root: Path | str | None, split: str) -> list[tuple[Path, Layout]]:
+    """Return (folder, layout) of each layout of a split that is there: at most one in a sound set.
+
+    The folder is `root`, or a folder in it that is called as the set. `root` None is as in `find_pairs`.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    root = _root(name, root)
+    if not root.is_dir():
+        hint = ": render the sample set with python -m tools.make_sample ROOT" * (name == "sample")
+        raise ValueError(f"{name}: the folder {root} is not there{hint}")
+    inner = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _is_called(folder.name, name)]
+    for folder in (root, *inner):
+        found = [layout for layout in (layout.of(split) for layout in LAYOUTS) if layout.is_at(folder)]
+        if found:
+            return [(folder, layout) for layout in found]
+    return []
+
+
+def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str, str]]:
+    """Return (stem, image) of every image that `path` stands for, as text: a million of them take 300 MB.
+
+    - A folder: every image below it, sorted by stem. Hidden files, hidden folders and `leave_out` are skipped.
+    - A file with an image's suffix: this image.
+    - Any other file: a UTF-8 list of images, one path a line, relative to the list's folder. Blank lines are skipped.
+      The stems of images below this folder begin there. The stems of all others begin at the deepest folder that they
+      share. Listed files need not exist.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: there are no images, the file is neither image nor list, or two images have the same stem.
     """
     path = Path(path)
     if path.is_dir():
@@ -182,60 +236,29 @@ def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str
     return found
 
 
-def leave_out(pairs: Iterable[Pair], stems: Iterable[str]) -> list[Pair]:
-    """The pairs but those of these stems. Raises ValueError for a stem that no pair has."""
-    pairs, stems = list(pairs), list(stems)
-    if missing := sorted(set(stems) - {pair.stem for pair in pairs}):
-        raise ValueError(f"{', '.join(missing)}: no pair of that stem (file name without suffix) to leave out")
-    return [pair for pair in pairs if pair.stem not in stems]
-
-
-def split_validation(pairs: Iterable[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split a training set into (training part, validation part), each sorted by stem.
-
-    The same stems and seed give the same parts, in whatever order and wherever they lie. Byte-identical images stay
-    on one side, so that the validation part is never trained on. The validation part has round(fraction · n) pairs
-    (fewer by a few where such a group did not fit; at least one unless `fraction` is 0).
-
-    Raises ValueError unless 0 ≤ fraction < 1, and where too few distinct images are left to fill both parts.
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"the validation fraction must be at least 0 and below 1, not {fraction}")
-    pairs = sorted(pairs, key=lambda pair: pair.stem)
-    if fraction == 0:
-        return pairs, []
-    wanted = min(max(round(fraction * len(pairs)), 1), len(pairs) - 1)
-    groups = _identical_images(pairs)
-    random.Random(seed).shuffle(groups)
-    held_out: set[str] = set()
-    for group in groups:
-        if len(held_out) + len(group) <= wanted:
-            held_out.update(pair.stem for pair in group)
-    if not held_out:
-        raise ValueError(f"{len(pairs)} pairs, {len(groups)} of them distinct, are too few for a validation part")
-    return [p for p in pairs if p.stem not in held_out], [p for p in pairs if p.stem in held_out]
-
-
 def _plain(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _recognize(name: str, root: Path, split: str) -> tuple[Path, Layout]:
-    """The folder (root, or the one in it named as the set) and the one layout that is there."""
+def _root(name: str, root: Path | str | None) -> Path:
+    if root is None and name != "sample":
+        raise ValueError(f"{name}: no root is given, but only the sample set has one by default: name its folder")
+    return SAMPLE_ROOT if root is None else Path(root)
+
+
+def _recognize(name: str, root: Path | str | None, split: str) -> tuple[Path, Layout]:
+    """Return the folder and the one layout that is there."""
     if split not in ("train", "test"):
         raise ValueError(f"unknown split {split!r}: choose train or test")
-    if not root.is_dir():
-        raise ValueError(f"{name}: the folder {root} is not there")
-    inner = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _is_called(folder.name, name)]
-    for folder in (root, *inner):
-        found = [layout for layout in (layout.of(split) for layout in LAYOUTS) if layout.is_at(folder)]
-        if len(found) > 1:
-            raise ValueError(f"{name} {split}: {folder} holds more than one layout: {'; '.join(map(str, found))}")
-        if found:
-            return folder, found[0]
-    looked_for = "; ".join(str(layout.of(split)) for layout in LAYOUTS)
-    there = _contents(root)
-    raise ValueError(f"{name} {split}: no known layout in {root}. Looked for: {looked_for}. There is: {there}")
+    found = layouts_at(name, root, split)
+    if len(found) > 1:
+        layouts = "; ".join(str(layout) for _, layout in found)
+        raise ValueError(f"{name} {split}: {found[0][0]} holds more than one layout: {layouts}")
+    if not found:
+        root, looked_for = _root(name, root), "; ".join(str(layout.of(split)) for layout in LAYOUTS)
+        there = _contents(root)
+        raise ValueError(f"{name} {split}: no known layout in {root}. Looked for: {looked_for}. There is: {there}")
+    return found[0]
 
 
 def _is_called(folder: str, name: str) -> bool:
@@ -249,25 +272,17 @@ def _contents(folder: Path, shown: int = 8) -> str:
 
 
 def _files_by_stem(folder: Path, where: str) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in image_files(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in files:
-            raise ValueError(f"{where}: two files are called {stem}: {files[stem].name}, {path.name} in {path.parent}")
-        files[stem] = path
-    return files
+    files = group_by_stem(folder)
+    for stem, paths in files.items():
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise ValueError(f"{where}: two files are called {stem}: {names} in {paths[0].parent}")
+    return {stem: paths[0] for stem, paths in files.items()}
 
 
-def _listed_stems(listing: Path) -> set[str]:
-    """The stems of a split's list, one a line; a file name is taken too."""
-    try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{listing} is not a UTF-8 text file: {error}") from error
-    names = [PurePosixPath(line.strip().replace("\\", "/")) for line in lines if line.strip()]
-    stems = [(name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name).as_posix() for name in names]
-    repeated = [stem for stem, count in Counter(stems).items() if count > 1]
-    _refuse_unless_none(str(listing), "listed more than once", repeated)
+def _listed_once(listing: Path) -> set[str]:
+    stems = Counter(read_listing(listing))
+    _refuse_unless_none(str(listing), "listed more than once", [stem for stem, count in stems.items() if count > 1])
     return set(stems)
 
 
@@ -291,19 +306,6 @@ def _warn_of_count(name: str, split: str, count: int, folder: Path) -> None:
         warnings.warn(f"{name} {split}: {count} found in {folder}, {expected} expected", stacklevel=3)
 
 
-def _identical_images(pairs: list[Pair]) -> list[list[Pair]]:
-    """The pairs grouped by their images' bytes, in the order of each group's first stem; only equal sizes are read."""
-    by_size = defaultdict(list)
-    for pair in pairs:
-        by_size[pair.image.stat().st_size].append(pair)
-    groups = defaultdict(list)
-    for size, alike in by_size.items():
-        for pair in alike:
-            digest = hashlib.sha256(pair.image.read_bytes()).hexdigest() if len(alike) > 1 else ""
-            groups[size, digest].append(pair)
-    return sorted(groups.values(), key=lambda group: group[0].stem)
-
-
 def _below(folder: Path, leave_out: Path | None) -> Iterator[tuple[str, str]]:
     inside = None
     if leave_out and leave_out.resolve().is_relative_to(folder.resolve()):
@@ -314,7 +316,7 @@ def _below(folder: Path, leave_out: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def _listed(listing: Path) -> list[tuple[str, str]]:
-    """(stem, image) of each line."""
+    """Return (stem, image) of each line."""
     try:
         lines = listing.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -333,7 +335,7 @@ def _stem(name: str) -> str:
 
 
 def _check_distinct(images: list[tuple[str, str]]) -> None:
-    """Raise a ValueError where two images have the same stem."""
+    """Raise ValueError where two images have the same stem."""
     for (stem, image), (next_stem, next_image) in pairwise(sorted(images)):
         if stem == next_stem:
             raise ValueError(f"{image} and {next_image} would write the same map, {stem}: rename one or leave it out")

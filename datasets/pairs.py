@@ -1,4 +1,4 @@
-"""What is wrong with a pair of files: faults, which training refuses, and mask_warnings, which it tells and goes on."""
+"""Check a pair of image and mask: errors, which stop training, and mask warnings, which do not."""
 
 import re
 import stat
@@ -13,20 +13,24 @@ from datasets.catalog import Pair
 from datasets.io import open_image, open_mask
 
 NEAR = 16
-"""Grays up to this far from 0 or 255 pass for black or white. Most of a JPEG's ringing is; of ORSSD's and EORSSD's
-images, dark water and all, 2171 of 2200 hold more than half of their values outside it."""
+"""Grays up to this far from 0 or 255 count as black or white, because JPEG's ringing is mostly within it.
+
+2171 of the 2200 images of ORSSD and EORSSD have more than half of their values outside.
+"""
 
 MOST_BYTES = 1 << 30
-"""The largest file that is opened: more than any image takes that Pillow deems safe to decode."""
+"""The largest file that is opened, in bytes: more than any image that Pillow considers safe to decode."""
 
 _STRAY = 0.01
+"""A mask with at most this part of grays is not taken for an image."""
+
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)  # neither stuffed nor filled, no restart
 
 
 class MaskWarning(IntFlag):
-    """What is odd about a mask, but may be meant. A byte holds it.
+    """Unusual properties of a mask, which may be intended; they fit into a byte.
 
-    EMPTY: no foreground, that is no pixel of at least 128. FULL: every pixel is 255. GRAY: values other than 0 and 255.
+    EMPTY: no foreground: no pixel is 128 or more. FULL: every pixel is 255. GRAY: values other than 0 and 255.
     """
 
     EMPTY = 1
@@ -35,52 +39,54 @@ class MaskWarning(IntFlag):
 
 
 class ErrorKind(StrEnum):
-    """The kinds of fault, as headings of what is of that kind."""
+    """Kinds of errors; the values are headings of a report."""
 
     UNREADABLE = "files that cannot be read"
     SIZES = "image and mask of different sizes"
-    NO_MASK = "masks that are none"
+    NO_MASK = "files that are no masks"
 
 
 @dataclass(frozen=True)
 class PairError:
-    """One fault of a pair: its kind, and one line that names the file, or both."""
+    """An error of a pair: its kind, and one line that names the file or both files."""
 
     kind: ErrorKind
     text: str
 
 
 def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
-    """The image (8-bit RGB) and its mask (8-bit gray, 255 the salient object), wholly decoded and of one size.
+    """Return the image (8-bit RGB) and its mask (8-bit gray, 255 the salient object), decoded and of one size.
 
-    Raises ValueError, in one line that names the file or both, where the pair cannot be trained on; see `inspect_pair`.
+    Raises:
+        ValueError: `inspect_pair` finds errors; the message is one line that names the files.
     """
-    image, mask, faults = inspect_pair(pair)
-    if image is None or mask is None or faults:
-        raise ValueError("; ".join(fault.text for fault in faults))
+    image, mask, errors = inspect_pair(pair)
+    if image is None or mask is None or errors:
+        raise ValueError("; ".join(error.text for error in errors))
     return image, mask
 
 
 def inspect_pair(pair: Pair) -> tuple[Image.Image | None, Image.Image | None, list[PairError]]:
-    """What can be read of a pair, as `open_pair` gives it, and all that is wrong with it.
+    """Return the image and the mask as `open_pair` does, None for one that cannot be read, and every error.
 
-    A file that is missing, empty, cut off, broken, no regular file or a decompression bomb is a fault, and None takes
-    its place. So is an image of another size than its mask, and a mask that is none: more than half of its pixels are
-    neither black nor white (within `NEAR`), or the image holds nothing but black and white while the mask does not.
+    - A file is missing, empty, cut off, broken, not a regular file, or a decompression bomb.
+    - Image and mask differ in size.
+    - The mask is no mask: more than half of its pixels are neither black nor white (within `NEAR`), or it holds grays
+      while the image is all black and white.
 
-    Changed bytes that leave a readable file are told in PNG, by its checksums. JPEG, BMP, TIFF and WebP have none; of
-    these only a JPEG whose end is lost, as where zeros were left in its place, is told.
+    Changed bytes that leave a readable file are found in PNG files, which have checksums. Of JPEG, BMP, TIFF and WebP
+    files only a JPEG with a lost end is found.
     """
-    image, image_faults = _opened(pair.image, open_image)
-    mask, mask_faults = _opened(pair.mask, open_mask)
-    faults = image_faults + mask_faults
+    image, image_errors = _opened(pair.image, open_image)
+    mask, mask_errors = _opened(pair.mask, open_mask)
+    errors = image_errors + mask_errors
     if image is not None and mask is not None:
-        faults = [fault for fault in (_of_sizes(pair, image, mask), _of_mask(pair, image, mask)) if fault]
-    return image, mask, faults
+        errors = [error for error in (_size_error(pair, image, mask), _mask_error(pair, image, mask)) if error]
+    return image, mask, errors
 
 
 def mask_warnings(mask: Image.Image) -> MaskWarning:
-    """What is odd about a mask, 8-bit gray as `open_pair` gives it."""
+    """Return the warnings of a mask, 8-bit gray as from `open_pair`."""
     counts = mask.histogram()
     found = MaskWarning(0)
     if not any(counts[128:]):
@@ -92,40 +98,42 @@ def mask_warnings(mask: Image.Image) -> MaskWarning:
     return found
 
 
-def warning_lines(name: str, remarked: Iterable[tuple[str, MaskWarning]], shown: int = 5) -> list[str]:
-    """One short line for each kind of remark that there is, from (stem, remark) of the set called `name`.
+def warning_lines(name: str, warned: Iterable[tuple[str, MaskWarning]], shown: int = 5) -> list[str]:
+    """Return one line for each kind of warning in (stem, warnings) of the set called `name`.
 
-    The first stems are named, `shown` of them at most; empty masks, which are common, are only counted.
+    The first `shown` stems are named; empty masks, which are common, are only counted.
     """
-    of = {flag: [] for flag in (MaskWarning.GRAY, MaskWarning.FULL, MaskWarning.EMPTY)}
-    for stem, remark in remarked:
-        for flag in remark:
-            of[flag].append(stem)
     says = {
         MaskWarning.GRAY: ("mask holds values between 0 and 255", "masks hold values between 0 and 255"),
         MaskWarning.FULL: ("mask is all 255", "masks are all 255"),
         MaskWarning.EMPTY: ("mask is empty", "masks are empty"),
     }
+    warned = list(warned)
     lines = []
-    for flag, stems in of.items():
+    for flag, (one, several) in says.items():
+        stems = [stem for stem, found in warned if flag in found]
         if stems:
             named = "" if flag is MaskWarning.EMPTY else f" ({', '.join(stems[:shown])}{', …' * (len(stems) > shown)})"
-            lines.append(f"{name}: {len(stems)} {says[flag][len(stems) > 1]}{named}")
+            lines.append(f"{name}: {len(stems)} {several if len(stems) > 1 else one}{named}")
     return lines
 
 
 def _opened(path: Path, opener: Callable[[Path], Image.Image]) -> tuple[Image.Image | None, list[PairError]]:
     try:
-        _refuse_at_sight(path)
+        _refuse_unopened(path)
         image = opener(path)
         _refuse_damaged(path)
         return image, []
     except ValueError as error:
-        return None, [PairError(ErrorKind.UNREADABLE, " ".join(str(error).split()))]
+        return None, [_error(ErrorKind.UNREADABLE, str(error))]
 
 
-def _refuse_at_sight(path: Path) -> None:
-    """Raise ValueError for what need not be opened, or, like a named pipe, would never answer."""
+def _error(kind: ErrorKind, text: str) -> PairError:
+    return PairError(kind, " ".join(text.split()))
+
+
+def _refuse_unopened(path: Path) -> None:
+    """Raise ValueError for a file that must not be opened: reading a named pipe, for example, never ends."""
     try:
         status = path.stat()
     except OSError:
@@ -139,19 +147,19 @@ def _refuse_at_sight(path: Path) -> None:
 
 
 def _refuse_damaged(path: Path) -> None:
-    """Raise ValueError where an image decodes though its file is damaged, as far as the file itself can tell."""
+    """Raise ValueError where an image decodes although its file is damaged, as far as the format shows it."""
     try:
         with Image.open(path) as image:
             kind = image.format
             image.verify()
-    except Exception as error:  # Pillow raises what it likes here: SyntaxError, struct.error, …
+    except Exception as error:  # Pillow raises almost anything here: SyntaxError, struct.error, …
         raise ValueError(f"{path} is damaged: {error}") from error
     if kind in ("JPEG", "MPO") and not _reaches_its_end(path.read_bytes()):
         raise ValueError(f"{path} is damaged: the JPEG's end is lost")
 
 
 def _reaches_its_end(jpeg: bytes) -> bool:
-    """Whether the markers of a JPEG, each skipped with the segment that it begins, lead to its end marker."""
+    """Return whether the markers of a JPEG, each skipped with its segment, lead to the end marker."""
     place = 2
     while marker := _JPEG_MARKER.search(jpeg, place):
         if marker[1] == b"\xd9":
@@ -160,16 +168,16 @@ def _reaches_its_end(jpeg: bytes) -> bool:
     return False
 
 
-def _of_sizes(pair: Pair, image: Image.Image, mask: Image.Image) -> PairError | None:
+def _size_error(pair: Pair, image: Image.Image, mask: Image.Image) -> PairError | None:
     if image.size == mask.size:
         return None
     sizes = [f"{width}×{height}" for width, height in (image.size, mask.size)]
     turned = ": width and height are swapped, one of the two is turned" if image.size == mask.size[::-1] else ""
     text = f"{pair.image} has {sizes[0]} pixels, its mask {pair.mask} {sizes[1]}{turned}"
-    return PairError(ErrorKind.SIZES, " ".join(text.split()))
+    return _error(ErrorKind.SIZES, text)
 
 
-def _of_mask(pair: Pair, image: Image.Image, mask: Image.Image) -> PairError | None:
+def _mask_error(pair: Pair, image: Image.Image, mask: Image.Image) -> PairError | None:
     part = _in_between(mask, NEAR)
     if part > 0.5:
         why = f"{part:.0%} of its pixels are neither black nor white; it may be the image, swapped with {pair.image}"
@@ -177,11 +185,11 @@ def _of_mask(pair: Pair, image: Image.Image, mask: Image.Image) -> PairError | N
         why = f"it holds grays while {pair.image} is all black and white; the two may be swapped"
     else:
         return None
-    return PairError(ErrorKind.NO_MASK, " ".join(f"{pair.mask} is no mask: {why}".split()))
+    return _error(ErrorKind.NO_MASK, f"{pair.mask} is no mask: {why}")
 
 
 def _in_between(image: Image.Image, near: int) -> float:
-    """The part of all values, over all channels, that are further than `near` from 0 and from 255."""
+    """Return the part of all values, over all channels, that differ by more than `near` from 0 and from 255."""
     counts = image.histogram()
     channels = [counts[start : start + 256] for start in range(0, len(counts), 256)]
     return sum(sum(channel[near + 1 : 255 - near]) for channel in channels) / sum(counts)

@@ -1,7 +1,7 @@
-"""Geometry and color augmentations: drawn once for a sample, applied alike to every view of it.
+"""All augmentation: `draw` it once for a sample, `turn` the sample's pixels, `apply` the rest to the whole batch.
 
-What is drawn are plain numbers, one `Drawn` a sample. Its symmetry costs nothing on the way into the batch; the rest is
-done to whole batches, on the device that trains.
+Each view of a sample gets the same geometry and colors. The symmetry is applied while pixels are copied into the
+batch; crops, colors and pasted objects are applied on the training device.
 """
 
 import math
@@ -21,20 +21,19 @@ ZERO_CHROMA = 128 / 255
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may be done to a training sample. The defaults are the release's geometry, and no color.
+    """The augmentation of training samples. The defaults are the release's flips and rotations, without color.
 
     Attributes:
-        symmetries: 'eight' draws one of the square's eight flips and rotations, all alike: what the release's flip and
-            rotation come to on square views. 'none' leaves the image as it is. Views that are not square are never
-            turned by 90 degrees: they keep to the four symmetries that leave their shape.
-        scale: the (least, greatest) part of the image's area that a random crop keeps, within (0, 1]; the crop has the
-            image's aspect and is resized to the full view, so that things grow. None never crops.
-        scale_probability: how often a sample is cropped at all, where `scale` is given.
+        symmetries: 'eight' draws one of the square's eight flips and rotations with equal probability. Views that are
+            not square are not rotated by 90 degrees and keep four of them. 'none' leaves the image unchanged.
+        scale: (least, greatest) part of the image's area that a random crop keeps, in (0, 1]. The crop has the image's
+            aspect ratio and is resized to the full view. None never crops.
+        scale_probability: probability of a crop where `scale` is given.
         brightness: strength b: the image is multiplied by a factor from [1 − b, 1 + b]. 0 is off.
-        contrast: strength: as brightness, about the image's mean gray.
-        saturation: strength: as brightness, about the image's own gray version.
-        hue: strength in turns, at most 0.5: the plane of Cb and Cr is turned by a part from [−h, h]. 0 is off.
-        copy_paste: how often the objects of another sample, any of the set, are pasted where they lie in it. 0 is off.
+        contrast: strength, as brightness, relative to the image's mean gray.
+        saturation: strength, as brightness, relative to the image's gray version.
+        hue: strength h in turns, at most 0.5: the plane of Cb and Cr is rotated by an angle from [−h, h]. 0 is off.
+        copy_paste: probability that the objects of another sample are pasted at their own place. 0 is off.
     """
 
     symmetries: Literal["none", "eight"] = "eight"
@@ -58,7 +57,7 @@ class Augmentation:
 
     @property
     def detail(self) -> float:
-        """How many times the view's side an image needs to have, for its smallest crop to be as fine as the view."""
+        """The factor by which stored images exceed the view's side, so that the smallest crop has the view's size."""
         return 1.0 if self.scale is None or not self.scale_probability else self.scale[0] ** -0.5
 
 
@@ -67,11 +66,11 @@ class Drawn:
     """One draw of an `Augmentation`.
 
     Attributes:
-        transposed, left_right, top_bottom: the symmetry: rows become columns first, then the image is flipped.
-        box: left, upper, right, lower edge of the crop, as parts of the turned image's width and height.
-        brightness, contrast, saturation: factors; 1 leaves the image as it is.
-        hue: turn of the chroma plane; 0 leaves it.
-        pasted: whose objects are pasted, as a part of the set, in [0, 1); they are turned as the sample is.
+        transposed, left_right, top_bottom: the symmetry: the image is transposed first, then flipped.
+        box: left, upper, right, lower edge of the crop, as parts of the transposed and flipped image's sides.
+        brightness, contrast, saturation: factors; 1 leaves the image unchanged.
+        hue: rotation of the chroma plane, in turns; 0 leaves it unchanged.
+        pasted: the sample whose objects are pasted, as a position in the set, in [0, 1). It gets the same symmetry.
     """
 
     transposed: bool = False
@@ -85,8 +84,13 @@ class Drawn:
     pasted: float | None = None
 
     @property
+    def changed(self) -> bool:
+        """Whether anything but the symmetry changes the pixels."""
+        return self.box is not None or self.recolored or self.pasted is not None
+
+    @property
     def recolored(self) -> bool:
-        """Whether any color changes."""
+        """Whether a color changes."""
         return (self.brightness, self.contrast, self.saturation, self.hue) != (1.0, 1.0, 1.0, 0.0)
 
 
@@ -97,7 +101,7 @@ _FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True)
 
 
 def draw(augmentation: Augmentation, generator: np.random.Generator, square: bool = True) -> Drawn:
-    """Draw what is done to one sample; `square` says whether its views are and so may be turned by 90 degrees."""
+    """Draw the augmentation of one sample; only `square` views may be rotated by 90 degrees."""
 
     def about(middle: float, strength: float) -> float:
         return float(generator.uniform(middle - strength, middle + strength)) if strength else middle
@@ -117,7 +121,10 @@ def draw(augmentation: Augmentation, generator: np.random.Generator, square: boo
 
 
 def turn(pixels: np.ndarray, drawn: Drawn, into: np.ndarray) -> None:
-    """Copy H×W×C uint8 pixels with the drawn symmetry; H equals W where they are transposed. (NumPy is slow at it.)"""
+    """Write H×W×C uint8 pixels with the drawn symmetry into an array of the same shape; H = W where transposed.
+
+    OpenCV does it several times faster than NumPy.
+    """
     flip = _FLIPS[drawn.left_right, drawn.top_bottom]
     if not drawn.transposed:
         np.copyto(into, pixels) if flip is None else cv2.flip(pixels, flip, into)
@@ -128,12 +135,49 @@ def turn(pixels: np.ndarray, drawn: Drawn, into: np.ndarray) -> None:
         cv2.transpose(pixels if flip is None else cv2.flip(pixels, flip), into)
 
 
+def apply(
+    drawn: Sequence[Drawn], rgb: Tensor, ycbcr: Tensor, fine: Tensor, objects: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Crop and resize, jitter colors and paste objects, in this order; changed RGB is computed from the result.
+
+    All tensors lie on one device. The symmetries were applied before, by `turn`.
+
+    Args:
+        drawn: one for each sample.
+        rgb, ycbcr: B×3×H×W uint8, the low-resolution views.
+        fine: B×4×h×w uint8, YCbCr and the mask, of any size.
+        objects: samples like `fine`, one for each drawn sample with `pasted`, in their order.
+
+    Returns:
+        `rgb` and `ycbcr`, B×3×H×W, and `fine`, B×4×2H×2W: float32 in [0, 1].
+    """
+    low, high = (ycbcr.shape[-2], ycbcr.shape[-1]), (2 * ycbcr.shape[-2], 2 * ycbcr.shape[-1])
+    if any(each.box for each in drawn):
+        ycbcr = crop_and_resize(fine[:, :3], drawn, low, uncropped=ycbcr)
+    if any(each.box for each in drawn) or tuple(fine.shape[-2:]) != high:
+        fine = crop_and_resize(fine, drawn, high)
+    rgb, ycbcr, fine = (pixels.float().div_(255) for pixels in (rgb, ycbcr, fine))
+    if any(each.recolored for each in drawn):
+        recolor = ColorJitter(drawn, ycbcr[:, 0].mean((1, 2)))
+        ycbcr, fine = recolor(ycbcr), recolor(fine)
+    if objects is not None:
+        takers = [place for place, each in enumerate(drawn) if each.pasted is not None]
+        for view, size in ((ycbcr, low), (fine, high)):
+            pasted = crop_and_resize(objects, [UNCHANGED] * len(takers), size).float().div_(255)
+            view[takers] = paste(view[takers], pasted)
+    if any(each.changed for each in drawn):
+        changed = torch.tensor([each.changed for each in drawn]).to(rgb.device, non_blocking=True)
+        rgb = torch.where(changed.view(-1, 1, 1, 1), ycbcr_to_rgb(ycbcr), rgb)
+    return rgb, ycbcr, fine
+
+
 def crop_and_resize(
     images: Tensor, drawn: Sequence[Drawn], size: tuple[int, int], uncropped: Tensor | None = None
 ) -> Tensor:
-    """B×C×h×w uint8 to B×C×size, each sample's box cut out to the nearest pixel; antialiased bilinear, as Pillow's.
+    """Cut out each sample's box, to the nearest pixel, and resize it: B×C×h×w uint8 to B×C×size.
 
-    `uncropped`, B×C×size, is taken for the samples without a box, where there is something better than `images`.
+    The resize is antialiased bilinear, as Pillow's. Samples without a box are taken from `uncropped`, B×C×size, where
+    it is given.
     """
     height, width = images.shape[-2:]
     views = []
@@ -148,14 +192,14 @@ def crop_and_resize(
 
 
 def paste(onto: Tensor, objects: Tensor) -> Tensor:
-    """Objects where their mask is, over an image.
+    """Blend objects into an image by their mask.
 
     Args:
-        onto: B×4×H×W in [0, 1]: an image and, as the fourth channel, its mask; or B×3×H×W, the image alone.
-        objects: B×4×H×W, what is pasted, with its mask, soft at the borders.
+        onto: B×4×H×W in [0, 1], an image with its mask as the fourth channel; or B×3×H×W, the image alone.
+        objects: B×4×H×W, the image with the objects, and their mask, soft at the borders.
 
     Returns:
-        As `onto`; its mask has both objects.
+        The blended images, shaped as `onto`; the mask has the objects of both.
     """
     mask = objects[:, 3:]
     source = objects.clone()
@@ -164,13 +208,13 @@ def paste(onto: Tensor, objects: Tensor) -> Tensor:
 
 
 class ColorJitter:
-    """The drawn colors of a batch, for any of its YCbCr views: brightness, contrast, saturation, hue, in this order.
+    """Change the colors of a batch in YCbCr as drawn: brightness, contrast, saturation, hue, in this order.
 
-    In YCbCr the first three are a factor and a shift for each channel, and hue turns the two chroma channels.
+    In YCbCr the first three are a factor and a shift for each channel, and hue rotates the two chroma channels.
 
     Args:
-        drawn: one a sample.
-        luma_mean: B, the mean of each sample's Y in [0, 1], about which contrast goes.
+        drawn: one for each sample.
+        luma_mean: B, the mean of each sample's Y in [0, 1]; contrast leaves it unchanged.
     """
 
     def __init__(self, drawn: Sequence[Drawn], luma_mean: Tensor):
@@ -191,7 +235,7 @@ class ColorJitter:
         self.crossed = torch.stack([-crossed, crossed], dim=1)[..., None, None] if any(d.hue for d in drawn) else None
 
     def __call__(self, ycbcr: Tensor) -> Tensor:
-        """B×3×H×W YCbCr in [0, 1], recolored in place and cut off to [0, 1]; a fourth channel, the mask, stays."""
+        """Change B×3×H×W YCbCr in place, clamped to [0, 1], and return it; a fourth channel, the mask, is kept."""
         channels = ycbcr.shape[1]
         crossed = None if self.crossed is None else ycbcr[:, 1:3].flip(1) * self.crossed
         ycbcr.mul_(self.factor[:, :channels]).add_(self.shift[:, :channels])
@@ -201,7 +245,7 @@ class ColorJitter:
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """B×3×H×W full-range (JPEG) YCbCr in [0, 1] to RGB, cut off to [0, 1], channels last in memory."""
+    """Convert B×3×H×W full-range (JPEG) YCbCr in [0, 1] to RGB, clamped to [0, 1], channels last in memory."""
     luma, blue, red = ycbcr.unbind(1)
     blue, red = blue - ZERO_CHROMA, red - ZERO_CHROMA
     rgb = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)

@@ -1,4 +1,4 @@
-"""A network of your own, and the eight lines that let SRAL train it. Nothing in the network knows of that."""
+"""Register your own network for training with SRAL. The network itself needs no change."""
 
 import timm
 from torch import nn
@@ -22,10 +22,10 @@ class Mine(nn.Module):
 
 @register(
     "mine",
-    shallow="body[1]",  # what the SR branch reads: modules by name, [index] of several outputs
+    shallow="body[1]",  # features that the SR branch reads: a module's name, [i] for its i-th output
     context="body[-1]",
     logits="[out]",
-    encoder="body",  # has a learning rate of its own, and --encoder_weights FILE fills it
+    encoder="body",  # has its own learning rate; --encoder_weights FILE loads it
 )
 def build(config, pretrained):
     return Mine(config.encoder, pretrained)

@@ -1,13 +1,13 @@
-"""Batch norms folded into the convolutions before them, in any network.
+"""Fold batch norms into the convolutions before them, in any network.
 
-Which norm follows which convolution is seen, not read: the network runs once, without memory, and every function that
-a tensor passes through is watched. So it does not matter how a network is written.
+The network runs once on the meta device (without memory), and every function call on a tensor is recorded. The record
+shows which norm follows which convolution, however the network is written.
 """
 
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,41 +18,42 @@ from torch.utils._pytree import tree_leaves
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 CONVOLUTIONS = (torch.conv2d, torch.conv_transpose2d)
-ABOUT = (int, float, str, torch.Size, torch.dtype, torch.device, torch.layout)
-"""What functions give that only ask about a tensor (its shape, its type…)."""
+METADATA = (int, float, str, torch.Size, torch.dtype, torch.device, torch.layout)
+"""Results of functions that read a tensor's metadata, not its values."""
 
 
 def fold_norms(network: nn.Module, size: tuple[int, int]) -> None:
-    """Fold every batch norm that can be folded exactly; the network is changed, what it computes is not.
+    """Fold every batch norm that can be folded exactly, in place.
 
-    A norm stays where what it reads is not one convolution's output, or where something else reads that too. The
-    activation inside timm's BatchNormAct2d takes the norm's place.
+    A norm stays if its input is not the output of a convolution, or if that output has other readers. A folded norm is
+    replaced by nn.Identity, timm's BatchNormAct2d by its activation.
 
     Args:
-        network: in eval mode, from B×3×H×W.
+        network: in eval mode; its input is B×3×H×W.
         size: a height and width that it takes.
     """
-    for convolution, norm in _Watch.of(network, size).pairs():
+    for convolution, norm in _CallRecord.of(network, size).pairs():
         folded = network.get_submodule(norm)
-        _absorb(network.get_submodule(convolution), folded)
-        network.set_submodule(norm, getattr(folded, "act", nn.Identity()))
+        assert isinstance(folded, _BatchNorm)
+        _fold_norm(cast(Convolution, network.get_submodule(convolution)), folded)
+        network.set_submodule(norm, cast(nn.Module, getattr(folded, "act", nn.Identity())))
 
 
 def scale_input(network: nn.Module, size: tuple[int, int], factor: Tensor) -> bool:
-    """Make a network multiply its image by `factor` without an operation of its own, in its first convolutions.
+    """Scale the weights of a network's first convolutions, so that it multiplies its image by `factor`.
 
     Args:
-        network: in eval mode, from B×3×H×W; its first convolutions are changed.
+        network: in eval mode; its input is B×3×H×W.
         size: a height and width that it takes.
-        factor: one for each of the image's channels.
+        factor: 3 values, one for each channel of the image.
 
     Returns:
-        Whether that was possible: convolutions alone read the image, each of them nothing else. Otherwise the network
-        is as it was.
+        Whether that was possible: only convolutions read the image, and they read nothing else. Otherwise the network
+        is unchanged.
     """
-    watch = _Watch.of(network, size)
-    first = [network.get_submodule(name) for name in watch.first]
-    if len(first) < watch.uses[id(watch.image)] or any(watch.calls[name] > 1 for name in watch.first):
+    record = _CallRecord.of(network, size)
+    first = [cast(Convolution, network.get_submodule(name)) for name in record.first]
+    if len(first) < record.uses[id(record.image)] or any(record.calls[name] > 1 for name in record.first):
         return False
     if any(isinstance(convolution, nn.ConvTranspose2d) or convolution.groups > 1 for convolution in first):
         return False
@@ -61,8 +62,10 @@ def scale_input(network: nn.Module, size: tuple[int, int], factor: Tensor) -> bo
     return True
 
 
-def _absorb(convolution: Convolution, norm: _BatchNorm) -> None:
-    """Give a convolution the weights and bias with which it computes what it and the norm did, by way of float64."""
+def _fold_norm(convolution: Convolution, norm: _BatchNorm) -> None:
+    """Change a convolution's weight and bias so that it includes the norm; computed in float64."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     weight, mean, variance = (
         value.detach().double() for value in (convolution.weight, norm.running_mean, norm.running_var)
     )
@@ -71,7 +74,7 @@ def _absorb(convolution: Convolution, norm: _BatchNorm) -> None:
         scale = scale * norm.weight.detach().double()
     bias = -mean if convolution.bias is None else convolution.bias.detach().double() - mean
     bias = bias * scale if norm.bias is None else bias * scale + norm.bias.detach().double()
-    if isinstance(convolution, nn.ConvTranspose2d):  # in_channels × out_channels / groups, groups among the former
+    if isinstance(convolution, nn.ConvTranspose2d):  # in_channels × (out_channels / groups)
         grouped = weight.unflatten(0, (convolution.groups, -1)) * scale.view(convolution.groups, 1, -1, 1, 1)
         weight = grouped.flatten(0, 1)
     else:
@@ -84,37 +87,40 @@ def _constant(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.detach(), requires_grad=False)
 
 
-class _Watch(TorchFunctionMode):
-    """Sees which convolutions and batch norms of a network read which tensors, and what else does.
+class _CallRecord(TorchFunctionMode):
+    """Records which convolutions and batch norms of a network read which tensors.
 
     Attributes:
-        image: what the network is given.
-        first: names of the convolutions that read the image, as often as they do.
-        calls: by name, how often a convolution or norm is called.
-        uses: by a tensor's identity, how many functions read the image or a convolution's output.
+        image: the network's input.
+        first: names of the convolutions that read the image, once for each call.
+        calls: number of calls of each convolution and norm, by name.
+        uses: number of calls that read the image or a convolution's output, by the tensor's id.
     """
 
     def __init__(self, network: nn.Module, image: Tensor):
         super().__init__()
-        self.image, self.first, self.calls, self.uses = image, [], Counter(), {id(image): 0}
+        self.image = image
+        self.first: list[str] = []
+        self.calls: Counter[str] = Counter()
+        self.uses = {id(image): 0}
         named = list(network.named_modules())
         self._convolutions = {id(module.weight): name for name, module in named if isinstance(module, Convolution)}
         norms = [(name, module) for name, module in named if isinstance(module, _BatchNorm)]
         self._norms = {id(module.running_mean): name for name, module in norms if module.running_mean is not None}
-        self._outputs: dict[int, tuple[str, Tensor]] = {}  # holds the tensors, so that no other gets their identity
+        self._outputs: dict[int, tuple[str, Tensor]] = {}  # keeps the tensors alive: ids stay unique
         self._pairs: list[tuple[int, str]] = []
 
     @classmethod
-    def of(cls, network: nn.Module, size: tuple[int, int]) -> "_Watch":
-        """What is seen when the network runs."""
-        outline, image = copy.deepcopy(network).to("meta"), torch.empty(1, 3, *size, device="meta")
-        with torch.no_grad(), image.device, cls(outline, image) as watch:  # what it makes is without memory too
-            given = outline(image)
-        watch._count(given)  # whoever gets it reads it
-        return watch
+    def of(cls, network: nn.Module, size: tuple[int, int]) -> "_CallRecord":
+        """Run a copy of the network on the meta device and return the record."""
+        copied, image = copy.deepcopy(network).to("meta"), torch.empty(1, 3, *size, device="meta")
+        with torch.no_grad(), image.device, cls(copied, image) as record:  # tensors made inside are on meta as well
+            output = copied(image)
+        record._count(output)  # the caller reads the output
+        return record
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """(convolution, norm) by name, where the norm can be folded."""
+        """Yield the names of each convolution and the norm that can be folded into it."""
         for output, norm in self._pairs:
             convolution, _ = self._outputs[output]
             if self.uses[output] == self.calls[convolution] == self.calls[norm] == 1:
@@ -122,11 +128,11 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, ABOUT):
+        if isinstance(result, METADATA):
             return result
         self._count((args, kwargs))
         if func in CONVOLUTIONS and len(args) > 1 and id(args[1]) in self._convolutions:
-            self._convolved(self._convolutions[id(args[1])], args[0], result)
+            self._record_convolution(self._convolutions[id(args[1])], args[0], result)
         elif func is F.batch_norm and len(args) > 1 and id(args[1]) in self._norms:
             norm = self._norms[id(args[1])]
             self.calls[norm] += 1
@@ -135,13 +141,14 @@ class _Watch(TorchFunctionMode):
         return result
 
     def _count(self, values: Any) -> None:
+        """Count a use of every recorded tensor among nested values."""
         for value in tree_leaves(values):
             if id(value) in self.uses:
                 self.uses[id(value)] += 1
 
-    def _convolved(self, convolution: str, read: Tensor, output: Tensor) -> None:
+    def _record_convolution(self, convolution: str, source: Tensor, output: Tensor) -> None:
         self.calls[convolution] += 1
         self.uses[id(output)] = 0
         self._outputs[id(output)] = convolution, output
-        if read is self.image:
+        if source is self.image:
             self.first.append(convolution)

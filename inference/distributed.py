@@ -1,4 +1,4 @@
-"""The processes that share the images: those that torchrun or accelerate launched together, or this one alone."""
+"""Share the images between the processes that torchrun or accelerate launched."""
 
 import contextlib
 import os
@@ -7,56 +7,56 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NoReturn, TypeVar
 
-Value = TypeVar("Value")
-LAUNCHER = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""Environment variables that tell a process which it is, and where the others are."""
-PATIENCE = timedelta(days=1)
-"""How long a process that is done waits for the others."""
+T = TypeVar("T")
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+TIMEOUT = timedelta(days=1)
+"""How long a process that has finished waits for the others."""
 
 
-class Processes:
-    """This process among those that were launched together. One that was launched alone agrees with itself at once.
+class ProcessGroup:
+    """This process and the others of the same launch. Without a launcher it is a group of one and needs no accelerate.
 
     Attributes:
-        count: how many there are.
-        index: this one's number; the main process is 0.
-        local: this one's number on its machine, or None where it is alone.
+        count: number of processes.
+        index: rank of this process; the main process has rank 0.
+        local_index: rank on this machine, or None without a launcher.
 
     Raises:
-        ValueError: the launcher's environment variables are not all there.
+        ValueError: WORLD_SIZE is above 1, but other variables of a launcher are missing.
     """
 
-    def __init__(self):
-        self.count, self.index, self.local = int(os.environ.get("WORLD_SIZE", "1")), 0, None
+    def __init__(self) -> None:
+        self.count, self.index = int(os.environ.get("WORLD_SIZE", "1")), 0
+        self.local_index: int | None = None
         if self.count > 1:
-            missing = [name for name in LAUNCHER if name not in os.environ]
+            missing = [name for name in LAUNCHER_VARIABLES if name not in os.environ]
             if missing:
                 raise ValueError(
                     f"WORLD_SIZE is {self.count}, but {', '.join(missing)} not set: launch the processes with torchrun "
                     "or accelerate launch, or unset WORLD_SIZE"
                 )
-            from accelerate import PartialState  # takes seconds, which a process alone need not spend
+            from accelerate import PartialState  # slow to import, and not needed by a single process
 
-            # They exchange a few numbers and names: gloo does that on every machine, with GPUs and without.
-            self._state = PartialState(cpu=True, timeout=PATIENCE)
-            self.index, self.local = self._state.process_index, self._state.local_process_index
+            # The processes exchange a few numbers and names. gloo does that with and without GPUs.
+            self._state = PartialState(cpu=True, timeout=TIMEOUT)
+            self.index, self.local_index = self._state.process_index, self._state.local_process_index
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that speaks for all."""
+        """Return whether this process has rank 0."""
         return self.index == 0
 
     @contextlib.contextmanager
-    def one_voice(self) -> Iterator[None]:
-        """Inside, the other processes print nothing."""
+    def silence_others(self) -> Iterator[None]:
+        """Discard what the other processes print inside the block."""
         if self.is_main:
             yield
             return
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
             yield
 
-    def from_main(self, compute: Callable[[], Value]) -> Value:
-        """What `compute` gives in the main process, or the OSError or ValueError that it raises there, in all."""
+    def broadcast(self, compute: Callable[[], T]) -> T:
+        """Call `compute` in the main process alone; return its result, or raise its OSError or ValueError, in all."""
         if self.count == 1:
             return compute()
         from accelerate.utils import broadcast_object_list
@@ -66,58 +66,59 @@ class Processes:
             raise error
         return value
 
-    def together(self, compute: Callable[[], Value]) -> Value:
-        """What `compute` gives in this process; where it raises an OSError or ValueError in any, all raise the first.
+    def run_on_all(self, compute: Callable[[], T]) -> T:
+        """Call `compute` in every process, wait for all and return this process's result.
 
-        All wait until the last is done.
+        Raises:
+            OSError, ValueError: the first that any process raised, in every process.
         """
         if self.count == 1:
             return compute()
         value, error = _attempt(compute)
-        errors = [error for error in self.gathered(error) if error is not None]
-        if errors:
-            raise errors[0]
-        return value
+        for each in self.gather(error):
+            if each is not None:
+                raise each
+        return value  # type: ignore[return-value]  # None only where an error was raised
 
-    def gathered(self, value: Value) -> list[Value]:
-        """The values of all processes, in their order, in every process."""
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, in rank order, in every process."""
         if self.count == 1:
             return [value]
         from accelerate.utils import gather_object
 
         return gather_object([value])
 
-    def part(self, items: Sequence[Value], size: int) -> list[Value]:
-        """This process's part of `items`, whole runs of `size` of them: all have their part, none has another's.
+    def shard(self, items: Sequence[T], batch_size: int) -> list[T]:
+        """Return this process's part of `items`: whole batches, each in exactly one process.
 
-        A process alone would take the same runs one after the other. So whatever depends on which items a run
-        consists of, as a network's rounding does on its batch, comes out the same.
+        The batches are those that a single process would form. A network's rounding depends on its batch, so the
+        results are identical for any number of processes.
         """
         if self.count == 1:
             return list(items)
-        runs = [items[start : start + size] for start in range(0, len(items), size)]
-        with self._state.split_between_processes(runs) as mine:
-            return [item for run in mine for item in run]
+        batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+        with self._state.split_between_processes(batches) as own:
+            return [item for batch in own for item in batch]
 
-    def tell(self, message: str) -> None:
-        """Print at once what a process that shares the work has to say, and which one it is; nothing where it is alone.
+    def report_error(self, message: str) -> None:
+        """Print a message at once, with this process's number; do nothing in a group of one.
 
-        What is raised inside `together` comes out only when all processes are done.
+        An error that is raised inside `run_on_all` becomes visible only when all processes have finished.
         """
         if self.count > 1:
             print(f"process {self.index + 1} of {self.count} {message}", file=sys.stderr, flush=True)
 
-    def stop(self, message: str) -> NoReturn:
+    def exit(self, message: str) -> NoReturn:
         """End every process with exit status 1; the main process prints the message."""
         if self.count == 1:
             sys.exit(message)
         if self.is_main:
             print(message, file=sys.stderr, flush=True)
-        self._state.wait_for_everyone()  # a launcher ends the others as soon as one has failed
+        self._state.wait_for_everyone()  # a launcher kills the others as soon as one has failed
         sys.exit(1)
 
 
-def _attempt(compute: Callable[[], Value]) -> tuple[Value | None, Exception | None]:
+def _attempt(compute: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return compute(), None
     except (OSError, ValueError) as error:

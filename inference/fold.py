@@ -1,19 +1,21 @@
-"""A trained detector's exact inference form: the same maps for the fewest operations.
+"""Convert a trained detector to its inference form: the same maps with the fewest operations.
 
-What `fold` changes, all of it exact but for rounding:
+All changes made by `fold` are exact up to rounding:
 
-- batch norms are folded into convolutions, and a re-parameterisable encoder's branches into one convolution;
-- a 1×1 convolution over concatenated inputs is the sum of one over each, and commutes with the bilinear upsampling of
-  its input (every pixel's weights sum to one): it runs before it, on the fewer pixels. So in TSDD's blocks and in PPM;
-- a 3×3 convolution to a single channel is a 1×1 convolution to its nine taps, which are then shifted and added:
-  convolutions to one channel leave most of a vector unit idle;
-- the standard deviation of the input goes into the encoder's first convolutions; its mean is subtracted, as their zero
-  padding stands for the mean color.
+- Batch norms are folded into convolutions, and the branches of a re-parameterizable encoder into one convolution.
+- A 1×1 convolution over concatenated inputs equals the sum of one convolution over each input. It commutes with
+  bilinear upsampling, whose weights sum to one at every pixel, so it runs before the upsampling, on fewer pixels. This
+  applies to PPM and to the blocks of TSDD.
+- A 3×3 convolution to one channel becomes a 1×1 convolution to its nine taps, which are shifted and added. Convolutions
+  to one channel leave most of a vector unit idle.
+- The input's standard deviation is folded into the first convolutions. Its mean is subtracted from the image, because
+  zero padding stands for the mean color.
 """
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -29,58 +31,49 @@ from models.tsdd import AggregationBlock
 
 
 def fold(detector: Detector | Host) -> "InferenceForm":
-    """The inference form of a detector of any encoder and head, or of a host, which is not changed.
+    """Return the inference form of a detector or host, which is not changed.
 
-    A host keeps its structure: its norms are folded, and the image's standard deviation goes into its first
-    convolutions.
+    A host keeps its structure: only its batch norms and the image's standard deviation are folded.
     """
     detector = copy.deepcopy(detector).eval().requires_grad_(False)
     merge_branches(detector)
     fold_norms(detector, detector.config.input_size)
-    form = HostForm if isinstance(detector, Host) else InferenceForm
-    return form(detector).eval().to(memory_format=torch.channels_last)
+    form: InferenceForm = HostForm(detector) if isinstance(detector, Host) else DetectorForm(detector)
+    return form.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class InferenceForm(nn.Module):
-    """8-bit RGB in, saliency out: what is left of a detector when everything that can be done once is done.
+    """A network from 8-bit RGB to saliency. A subclass computes the logits.
 
     Attributes:
         config: the detector's configuration.
-        input_size: height and width that the network was trained for.
-
-    Args:
-        detector: with its norms folded; it is taken apart.
+        input_size: (height, width) of the training.
+        mean, std: the image's statistics, 3×1×1, in gray levels.
+        std_folded: whether the first convolutions divide by `std`.
     """
 
-    def __init__(self, detector: Detector):
+    mean: Tensor
+    std: Tensor
+    std_folded: bool
+
+    def __init__(self, detector: Detector | Host) -> None:
         super().__init__()
         self.config, self.input_size = detector.config, detector.config.input_size
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.config.mean, self.config.std))
         device = next(detector.parameters()).device
         self.register_buffer("mean", (255 * mean).to(device))
-        self.register_buffer("spread", (255 * std).to(device))
-        self._take_apart(detector)
-
-    def _take_apart(self, detector: Detector) -> None:
-        self.scaled_inside = scale_input(detector.encoder, self.config.encoder_size or self.input_size, 1 / self.spread)
-        self.encoder = detector.encoder
-        self.ppm = FoldedPPM(detector.ppm)
-        self.blocks = nn.ModuleList(FoldedBlock(block, i == 0) for i, block in enumerate(detector.tsdd.blocks))
-        self.head = detector.tsdd.head
-        for name, module in list(self.head.named_modules()):
-            if ShiftedTaps.replaces(module):
-                self.head.set_submodule(name, ShiftedTaps(module))
+        self.register_buffer("std", (255 * std).to(device))
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "InferenceForm":
-        """As nn.Module's, but the image's statistics stay float32 where the weights do not: gray levels ask for it."""
-        kept = {"mean": self.mean, "spread": self.spread}
+        """Apply `fn` as nn.Module does, but keep the image's statistics in float32: bf16 cannot hold 8-bit levels."""
+        kept = {"mean": self.mean, "std": self.std}
         super()._apply(fn, recurse)
         for name, value in kept.items():
             setattr(self, name, value.to(getattr(self, name).device))
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Saliency of 8-bit images.
+        """Return the saliency of 8-bit images.
 
         Args:
             pixels: B×H×W×3 uint8 RGB, H and W multiples of 32.
@@ -91,12 +84,12 @@ class InferenceForm(nn.Module):
         Raises:
             ValueError: H or W is no multiple of 32.
         """
-        # The mean before the permutation: so OpenVINO need not move the image in memory.
-        centerd = (pixels.float() - self.mean.flatten()).permute(0, 3, 1, 2)
-        return self._logits(centerd)[:, 0].float().sigmoid()
+        # The mean is subtracted before the permutation, so that OpenVINO need not move the image in memory.
+        centered = (pixels.float() - self.mean.flatten()).permute(0, 3, 1, 2)
+        return self._logits(centered)[:, 0].float().sigmoid()
 
     def logits(self, rgb: Tensor) -> Tensor:
-        """What `Detector.forward` calls `logits`, from the same input: to compare the two.
+        """Return the `logits` of `Detector.forward` from the same input, for comparisons.
 
         Args:
             rgb: B×3×H×W, [0, 1] RGB normalized with the configuration's mean and std.
@@ -104,19 +97,43 @@ class InferenceForm(nn.Module):
         Returns:
             B×1×2H×2W.
         """
-        return self._logits(rgb * self.spread)
+        return self._logits(rgb * self.std)
 
-    def _logits(self, centerd: Tensor) -> Tensor:
-        """B×3×H×W, gray levels from the mean, to logits B×1×2H×2W."""
-        height, width = centerd.shape[-2:]
+    def _logits(self, centered: Tensor) -> Tensor:
+        """Return logits B×1×2H×2W of gray levels minus their mean, B×3×H×W."""
+        height, width = centered.shape[-2:]
         if not torch.compiler.is_exporting():
             check_size(height, width)
-        rgb = centerd if self.scaled_inside else centerd / self.spread
-        return _upsampled(self._own_logits(rgb), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
+        rgb = centered if self.std_folded else centered / self.std
+        return _upsample(self._coarse_logits(rgb), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
 
-    def _own_logits(self, rgb: Tensor) -> Tensor:
-        """Logits B×1 at the size that the network decodes at."""
-        features = self.encoder(enlarged(rgb, self.config).to(self.blocks[0].skip.weight.dtype))
+    def _coarse_logits(self, rgb: Tensor) -> Tensor:
+        """Return logits B×1 at the network's own output size; `rgb` is divided by `std` unless that is folded."""
+        raise NotImplementedError
+
+
+class DetectorForm(InferenceForm):
+    """The inference form of our detector.
+
+    Args:
+        detector: with its norms folded; its modules are reused.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__(detector)
+        size = self.config.encoder_size or self.input_size
+        self.std_folded = scale_input(detector.encoder, size, 1 / self.std)
+        self.encoder: nn.Module = detector.encoder
+        self.ppm = FoldedPPM(detector.ppm)
+        blocks = cast(Iterable[AggregationBlock], detector.tsdd.blocks)
+        self.blocks = nn.ModuleList(FoldedBlock(block, i == 0) for i, block in enumerate(blocks))
+        self.head = detector.tsdd.head
+        for name, module in list(self.head.named_modules()):
+            if ShiftedTaps.replaces(module):
+                self.head.set_submodule(name, ShiftedTaps(cast(nn.Conv2d, module)))
+
+    def _coarse_logits(self, rgb: Tensor) -> Tensor:
+        features = self.encoder(enlarged(rgb, self.config).to(self.ppm.dtype))
         x = self.ppm(features[-1])
         for block, feature in zip(self.blocks, reversed(features), strict=True):
             x = block(feature, x)
@@ -124,41 +141,52 @@ class InferenceForm(nn.Module):
 
 
 class HostForm(InferenceForm):
-    """The same of a host, whose norms are folded and whose structure stays."""
+    """The inference form of a host.
 
-    def _take_apart(self, detector: Host) -> None:
-        self.scaled_inside = scale_input(detector.network, self.input_size, 1 / self.spread)
-        self.host = detector
+    Args:
+        host: with its norms folded; it is reused.
+    """
 
-    def _own_logits(self, rgb: Tensor) -> Tensor:
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.std_folded = scale_input(host.network, self.input_size, 1 / self.std)
+        self.host = host
+
+    def _coarse_logits(self, rgb: Tensor) -> Tensor:
         return self.host.own_logits(rgb.to(next(self.host.parameters()).dtype))
 
 
 class FoldedPPM(nn.Module):
-    """PPM whose last convolution runs on the pooled cells, a branch at a time."""
+    """PPM whose last convolution runs on the pooled cells, one branch at a time."""
 
-    def __init__(self, ppm: PPM):
+    def __init__(self, ppm: PPM) -> None:
         super().__init__()
         self.reduce, self.pools, self.branches = ppm.reduce, ppm.pools, ppm.branches
-        fuse, _, self.activation = ppm.fuse
+        fuse, self.activation = cast(nn.Conv2d, ppm.fuse[0]), ppm.fuse[2]
         parts = fuse.weight.chunk(len(self.pools), dim=1)
-        biases = (fuse.bias, *[None] * (len(parts) - 1))
-        self.fuse = nn.ModuleList(map(_pointwise, parts, biases))
+        biases = [fuse.bias, *[None] * (len(parts) - 1)]
+        self.fuse = nn.ModuleList(_pointwise(part, bias) for part, bias in zip(parts, biases, strict=True))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the weights."""
+        return next(self.fuse.parameters()).dtype
 
     def forward(self, f5: Tensor) -> Tensor:
-        """B×C5×h×w (F5) to B×channels×h×w (F6)."""
+        """Return F6, B×channels×h×w, of F5, B×C5×h×w."""
         x = self.reduce(f5)
         cells = [fuse(branch(pool(x))) for pool, branch, fuse in zip(self.pools, self.branches, self.fuse, strict=True)]
-        wide = [_upsampled(of, x.shape[-2:]) if of.shape[-1] > 1 else of for of in cells]  # one cell is everywhere
-        return self.activation(functools.reduce(torch.add, wide))
+        # A single cell broadcasts.
+        parts = [_upsample(each, x.shape[-2:]) if each.shape[-1] > 1 else each for each in cells]
+        return self.activation(functools.reduce(torch.add, parts))
 
 
 class FoldedBlock(nn.Module):
-    """An aggregation block whose convolution runs on the skip feature and on the coarser output apart.
+    """An aggregation block with separate convolutions for the skip feature and for the output of the coarser block.
 
     Args:
         block: with its norm folded.
-        first: whether it is the coarsest, whose two inputs have one size.
+        first: whether it is the coarsest block, whose two inputs have the same size.
     """
 
     def __init__(self, block: AggregationBlock, first: bool):
@@ -170,15 +198,15 @@ class FoldedBlock(nn.Module):
         self.refine = block.refine if block.refine is not None else nn.Identity()
 
     def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
-        """Skip B×skip_channels×h×w and coarser B×width×any to B×width×h×w."""
+        """Return B×width×h×w of the skip feature, B×skip_channels×h×w, and the coarser output, B×width at any size."""
         coarser = self.coarser(coarser)
         if not self.first:
-            coarser = _upsampled(coarser, skip.shape[-2:])
+            coarser = _upsample(coarser, skip.shape[-2:])
         return self.refine(coarser.add_(self.skip(skip)).relu_())
 
 
 class ShiftedTaps(nn.Module):
-    """A 3×3 convolution to one channel, as a 1×1 convolution to its nine taps and their sum."""
+    """A 3×3 convolution to one channel as a 1×1 convolution to its nine taps, and the sum of the shifted taps."""
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
@@ -187,14 +215,14 @@ class ShiftedTaps(nn.Module):
 
     @staticmethod
     def replaces(module: nn.Module) -> bool:
-        """Whether a module is such a convolution."""
+        """Return whether a module is such a convolution."""
         if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
             return False
         shape = (module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
         return shape == (1, (3, 3), (1, 1), (1, 1), (1, 1), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×C×h×w to B×1×h×w."""
+        """Return B×1×h×w of B×C×h×w."""
         taps = F.pad(self.taps(x), (1, 1, 1, 1)).unflatten(1, (3, 3))
         height, width = x.shape[-2:]
         columns = taps[:, :, 0, :, :width] + taps[:, :, 1, :, 1 : width + 1] + taps[:, :, 2, :, 2:]
@@ -203,12 +231,13 @@ class ShiftedTaps(nn.Module):
 
 
 def _pointwise(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
-    """The 1×1 convolution of a weight, out_channels × in_channels × 1 × 1."""
+    """Return the 1×1 convolution with a weight, out_channels × in_channels × 1 × 1."""
     convolution = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], 1, bias=bias is not None)
     convolution.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    convolution.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+    if bias is not None:
+        convolution.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
     return convolution
 
 
-def _upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _upsample(x: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

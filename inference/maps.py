@@ -1,27 +1,28 @@
-"""From saliency to an 8-bit map, by the release's rule or raw, and to a file."""
+"""Convert saliency to 8-bit gray maps, by the rule of the released code or raw, and write them."""
 
-import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from utils.files import atomic_file
+
 THRESHOLD = 0.25
-"""Where a map's maximum is not above this, the release takes it for a scene without objects."""
+"""Maximum up to which the released code takes a map for a scene without objects."""
 
 
 def gray_map(saliency: np.ndarray, size: tuple[int, int] | None = None, raw: bool = False) -> Image.Image:
-    """The map that is written for an image: 8-bit gray.
+    """Return the 8-bit gray map of an image.
 
     Args:
         saliency: H×W float32, [0, 1].
-        size: (height, width) to resize the saliency to, bilinearly (antialiased where it shrinks), before it becomes
-            gray; None keeps H×W.
-        raw: saliency × 255 as it is, instead of the release's threshold and stretch.
+        size: (height, width) to resize the saliency to, bilinearly (antialiased where it shrinks), before the
+            conversion; None keeps H×W.
+        raw: return saliency × 255, without the threshold and stretch of the released code.
 
     Raises:
-        ValueError: the saliency holds something that is not a number.
+        ValueError: the saliency holds NaN or infinity.
     """
     if not np.isfinite(saliency).all():
         raise ValueError("its saliency is not finite: the network overflows; try --precision bf16 or fp32")
@@ -32,35 +33,29 @@ def gray_map(saliency: np.ndarray, size: tuple[int, int] | None = None, raw: boo
 
 
 def stretched(saliency: np.ndarray) -> np.ndarray:
-    """Saliency by the release's rule, float32 in [0, 1].
+    """Return the saliency by the rule of the released code, float32 in [0, 1].
 
-    If the maximum is at most 0.25, values under 0.25 become 0 and the rest stays; otherwise minimum and maximum are
-    stretched to 0 and 1. The release leaves a constant map above 0.25 open (0/0): there is nothing to stretch in it,
-    and it is kept as it is.
+    If the maximum is at most 0.25, values under 0.25 become 0 and the rest stays. Otherwise the range is stretched to
+    [0, 1]. The released code divides 0 by 0 for a constant map above 0.25; here such a map stays as it is.
     """
-    least, greatest = saliency.min(), saliency.max()
-    if greatest <= THRESHOLD:
+    minimum, maximum = saliency.min(), saliency.max()
+    if maximum <= THRESHOLD:
         return np.where(saliency < THRESHOLD, np.float32(0), saliency)
-    if least == greatest:
+    if minimum == maximum:
         return saliency
-    return (saliency - least) / (greatest - least)
+    return (saliency - minimum) / (maximum - minimum)
 
 
 def truncated(values: np.ndarray) -> np.ndarray:
-    """[0, 1] to gray levels as the release has them: × 255, cut off, not rounded. uint8."""
+    """Return [0, 1] values as uint8 gray levels: × 255, truncated as in the released code, not rounded."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def write_map(path: Path, gray: Image.Image) -> None:
-    """Write a map as PNG, whole or not at all; its folder is made, and a file that is there replaced.
+    """Write a map as PNG, atomically: create its folder, replace an older file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        gray.save(temporary, "PNG", compress_type=zlib.Z_RLE)  # half the time of the default, and no larger
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        gray.save(file, "PNG", compress_type=zlib.Z_RLE)  # half the time of the default, and no larger

@@ -1,6 +1,6 @@
-"""Files to maps to files: images are decoded and maps written by threads while the network runs.
+"""Run images through a network: threads decode images and write maps while the network computes.
 
-At most two batches of images wait for the network and one of maps for the disk, however many files there are.
+At most two batches of images wait for the network, and one batch of maps for the disk, for any number of files.
 """
 
 import itertools
@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from inference.timing import Stages
+from inference.timing import StageTimer
 
 Size = tuple[int, int]
-MOST_WORKERS = 16
-"""Beyond these, threads wait for Python's lock more than they decode."""
+MAX_WORKERS = 16
+"""With more threads, waiting for Python's lock outweighs the decoding."""
 
 
 def worker_count(on_cpu: bool) -> int:
-    """Threads that read images, and as many that write maps, for a network on the CPU or on a GPU.
+    """Return the number of threads that read images, and of threads that write maps.
 
-    One for each core that this process has (its part of the machine's, where a launcher started several); on the CPU
-    one for every two, for the network needs the cores more, and an image's decoding is a tenth of its time.
+    With the network on a GPU, one for each core of this process (its share, where a launcher started several). With the
+    network on the CPU, one for every two cores: decoding takes a tenth of the network's time.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    mine = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(max(mine // 2 if on_cpu else mine, 1), MOST_WORKERS)
+    own_cores = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(max(own_cores // 2 if on_cpu else own_cores, 1), MAX_WORKERS)
 
 
 def make_maps(
@@ -38,46 +38,46 @@ def make_maps(
     network: Callable[[np.ndarray], np.ndarray],
     write: Callable[[Path, np.ndarray, Size], None],
     batch_size: int,
-    stages: Stages,
+    timer: StageTimer,
 ) -> Iterator[tuple[Path, str | None]]:
     """Make the map of every image.
 
     Args:
-        jobs: (image, map) files; taken as they are needed.
-        read: an image file to what the network reads of it, H×W×3 uint8, and the image's own (height, width).
+        jobs: (image file, map file); consumed as needed.
+        read: returns the network's input of an image file, H×W×3 uint8, and the image's own (height, width).
         network: B×H×W×3 uint8 to B×2H×2W saliency.
-        write: writes one saliency to the map's file, knowing the image's own size.
-        batch_size: images that the network is given at once.
-        stages: says how many threads read and write, and is told what they took.
+        write: writes one saliency to a map file; its third argument is the image's own size.
+        batch_size: number of images in a call of the network.
+        timer: gives the number of threads and records the times.
 
     Yields:
-        Each image in order once its map is written, with None; or with what is wrong where `read` or `write` raised a
-        ValueError, in which case there is no map. Whatever else is raised ends the run.
+        (image file, None) in order, once the map is written; (image file, message) without a map where `read` or
+        `write` raised a ValueError. Any other exception ends the run.
     """
 
-    def picture(job: tuple[Path, Path]) -> tuple[np.ndarray, Size]:
-        with stages.adds("reading", time.thread_time):
+    def timed_read(job: tuple[Path, Path]) -> tuple[np.ndarray, Size]:
+        with timer.measure("reading", time.thread_time):
             return read(job[0])
 
-    def written(job: tuple[Path, Path], found: Any) -> str | None:
-        if isinstance(found, ValueError):
-            return str(found)
+    def timed_write(job: tuple[Path, Path], result: Any) -> str | None:
+        if isinstance(result, ValueError):
+            return str(result)
         try:
-            with stages.adds("writing", time.thread_time):
-                write(job[1], *found)
+            with timer.measure("writing", time.thread_time):
+                write(job[1], *result)
         except ValueError as error:
             return f"{job[0]}: {error}"
         return None
 
-    with ThreadPoolExecutor(stages.workers) as readers, ThreadPoolExecutor(stages.workers) as writers:
-        pictures = _ahead(readers, picture, ((job,) for job in jobs), 2 * batch_size)
-        saliencies = _through(network, pictures, batch_size, stages)
-        for (job, _), future in _ahead(writers, written, saliencies, batch_size):
+    with ThreadPoolExecutor(timer.workers) as readers, ThreadPoolExecutor(timer.workers) as writers:
+        images = _prefetch(readers, timed_read, ((job,) for job in jobs), 2 * batch_size)
+        saliencies = _run_batches(network, images, batch_size, timer)
+        for (job, _), future in _prefetch(writers, timed_write, saliencies, batch_size):
             yield job[0], future.result()
 
 
-def _ahead(pool: Executor, function: Callable, calls: Iterable[tuple], count: int) -> Iterator[tuple[tuple, Future]]:
-    """(arguments, future) of each call, in order, with `count` more calls always on their way."""
+def _prefetch(pool: Executor, function: Callable, calls: Iterable[tuple], count: int) -> Iterator[tuple[tuple, Future]]:
+    """Yield (arguments, future) of each call in order, with up to `count` further calls submitted."""
     waiting: deque[tuple[tuple, Future]] = deque()
     for arguments in calls:
         waiting.append((arguments, pool.submit(function, *arguments)))
@@ -86,24 +86,25 @@ def _ahead(pool: Executor, function: Callable, calls: Iterable[tuple], count: in
     yield from waiting
 
 
-def _through(
+def _run_batches(
     network: Callable[[np.ndarray], np.ndarray],
-    pictures: Iterator[tuple[tuple, Future]],
+    images: Iterator[tuple[tuple, Future]],
     batch_size: int,
-    stages: Stages,
+    timer: StageTimer,
 ) -> Iterator[tuple[Any, Any]]:
-    """(job, (saliency, own size)) of each picture, or (job, ValueError) of one that could not be read."""
-    while batch := list(itertools.islice(pictures, batch_size)):
-        with stages.adds("waiting", time.perf_counter):
+    """Yield (job, (saliency, own size)) of each image, or (job, ValueError) of one that could not be read."""
+    while batch := list(itertools.islice(images, batch_size)):
+        with timer.measure("waiting", time.perf_counter):
             results = [(job, _result(future)) for (job,), future in batch]
-        good = [found[0] for _, found in results if not isinstance(found, ValueError)]
-        with stages.adds("calls", time.perf_counter):
-            saliencies = iter(network(np.stack(good)) if good else ())
-        for job, found in results:
-            yield job, found if isinstance(found, ValueError) else (next(saliencies), found[1])
+        readable = [result[0] for _, result in results if not isinstance(result, ValueError)]
+        with timer.measure("calls", time.perf_counter):
+            saliencies = iter(network(np.stack(readable)) if readable else ())
+        for job, result in results:
+            yield job, result if isinstance(result, ValueError) else (next(saliencies), result[1])
 
 
 def _result(future: Future) -> Any:
+    """Return a future's result, or the ValueError that it raised."""
     try:
         return future.result()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What each stage of the pipeline could do alone, and which of them held the others up."""
+"""Measure how fast each stage of the pipeline is, and which stage limits the run."""
 
 import threading
 import time
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Images per second that each stage of a run could do alone, and how long the network waited.
+class StageRates:
+    """The throughput that each stage of a run would have alone, and how long the network waited for images.
 
-    A stage's rate is that of its threads with their cores to themselves: images × threads / the CPU time that they
-    took. Where all stages share the CPU's cores, a run is therefore slower than the slowest of them. A GPU's rate is
-    images / the time that the network's calls took.
+    Reading and writing, and a network on the CPU, are rated by CPU time: images × threads / CPU seconds. On a CPU the
+    stages share the cores, so a run is slower than its slowest stage. A network on a GPU is rated by the time of its
+    calls.
 
     Attributes:
         reading, network, writing: images per second; 0 without images.
-        waited: the part of the run in which the network had to wait for images, [0, 1].
+        waited: fraction of the run in which the network waited for images, [0, 1].
     """
 
     reading: float
@@ -26,57 +26,71 @@ class Rates:
     waited: float
 
     @property
-    def bound(self) -> str:
-        """The stage that is worth making faster: the slowest; reading, where the network waited most of the time.
+    def bottleneck(self) -> str:
+        """Return the slowest stage, or 'reading' if the network waited for more than half of the run.
 
-        So it is where images come from a slow disk, of which CPU time knows nothing.
+        The second rule finds slow disks, whose waiting time is not CPU time.
         """
         return "reading" if self.waited > 0.5 else min(("network", "reading", "writing"), key=self.__getattribute__)
 
     @classmethod
-    def of_all(cls, each: Iterable["Rates"]) -> "Rates":
-        """The rates of processes that share the work."""
-        each = list(each)
-        sums = (sum(getattr(rates, name) for rates in each) for name in ("reading", "network", "writing"))
-        return cls(*sums, waited=sum(rates.waited for rates in each) / len(each))
+    def total(cls, rates: Iterable["StageRates"]) -> "StageRates":
+        """Return the rates of several processes together: the sums, and the mean of `waited`."""
+        rates = list(rates)
+        return cls(
+            sum(each.reading for each in rates),
+            sum(each.network for each in rates),
+            sum(each.writing for each in rates),
+            sum(each.waited for each in rates) / len(rates),
+        )
 
     def __str__(self) -> str:
         rates = f"reading {self.reading:.0f}, network {self.network:.0f}, writing {self.writing:.0f} images per second"
-        return f"alone: {rates}; bound by {self.bound}; the network waited for images {self.waited:.0%} of the time"
+        return (
+            f"alone: {rates}; bound by {self.bottleneck}; the network waited for images {self.waited:.0%} of the time"
+        )
 
 
-class Stages:
-    """Adds up, from its making on, what the stages of one run take.
+class StageTimer:
+    """Add up the time that each stage of one run takes, from construction on.
 
     Args:
-        workers: threads that read, and as many that write.
-        network_threads: that the network computes on; None where it is on a GPU.
+        workers: number of threads that read, and of threads that write.
+        network_threads: number of threads that the network computes on; None for a network on a GPU.
     """
 
-    def __init__(self, workers: int, network_threads: int | None):
+    def __init__(self, workers: int, network_threads: int | None) -> None:
         self.workers, self.network_threads = workers, network_threads
         self._seconds = dict.fromkeys(("reading", "writing", "calls", "waiting"), 0.0)
         self._lock = threading.Lock()
-        self._start = time.perf_counter(), time.process_time()
+        self._wall_start, self._cpu_start = time.perf_counter(), time.process_time()
 
     @contextmanager
-    def adds(self, name: str, clock: Callable[[], float]) -> Iterator[None]:
-        """Inside, `clock` runs for 'reading' or 'writing' (CPU time), the network's 'calls' or 'waiting'."""
+    def measure(self, name: str, clock: Callable[[], float]) -> Iterator[None]:
+        """Add what `clock` advances inside the block to 'reading' or 'writing' (CPU time), 'calls' or 'waiting'."""
         start = clock()
         try:
             yield
         finally:
-            taken = clock() - start
+            seconds = clock() - start
             with self._lock:
-                self._seconds[name] += taken
+                self._seconds[name] += seconds
 
-    def rates(self, images: int) -> Rates:
-        """What the stages did for so many images, up to now."""
-        seconds, start = self._seconds, self._start
-        if self.network_threads is None:
-            network = seconds["calls"]
-        else:  # its threads are a library's own: theirs is all CPU time that is nobody else's
-            network = (time.process_time() - start[1] - seconds["reading"] - seconds["writing"]) / self.network_threads
-        reading, writing = (seconds[name] / self.workers for name in ("reading", "writing"))
-        waited = seconds["waiting"] / (time.perf_counter() - start[0])
-        return Rates(*(images / max(taken, 1e-9) for taken in (reading, network, writing)), waited)
+    def rates(self, images: int) -> StageRates:
+        """Return the rates of the stages, which have processed `images` images up to now."""
+        seconds = self._seconds
+        network = seconds["calls"]
+        if self.network_threads is not None:
+            # The network's threads belong to a library. Their CPU time is what the other stages did not use.
+            others = seconds["reading"] + seconds["writing"]
+            network = (time.process_time() - self._cpu_start - others) / self.network_threads
+
+        def rate(taken: float) -> float:
+            return images / max(taken, 1e-9)
+
+        return StageRates(
+            rate(seconds["reading"] / self.workers),
+            rate(network),
+            rate(seconds["writing"] / self.workers),
+            seconds["waiting"] / (time.perf_counter() - self._wall_start),
+        )

@@ -1,4 +1,4 @@
-"""ASRD, the auxiliary super-resolution decoder: attached to the encoder while it trains, dropped for inference."""
+"""ASRD, the auxiliary super-resolution decoder: attached for training, dropped for inference."""
 
 import itertools
 
@@ -16,7 +16,7 @@ def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int) -> list[nn
 
 
 class ResidualBlock(nn.Module):
-    """A residual block in EDSR's manner: no normalization, a 1×1 convolution on the input, no ReLU after the sum."""
+    """A residual block as in EDSR: no normalization, a 1×1 convolution on the shortcut, no ReLU after the sum."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×channels×h×w to the same shape."""
+        """Map B×channels×h×w to the same shape."""
         return self.conv2(self.conv1(x).relu()) + self.shortcut(x)
 
 
@@ -35,7 +35,7 @@ class ASRD(nn.Module):
     Args:
         shallow_channels: channels of F2, the feature at stride 4.
         context_channels: channels of F6.
-        config: widths, and what paper and release draw differently.
+        config: widths, and the choices in which paper and release differ.
     """
 
     def __init__(self, shallow_channels: int, context_channels: int, config: ASRDConfig):
@@ -59,7 +59,7 @@ class ASRD(nn.Module):
         self.features = nn.Conv2d(widths[-1], 3, 1)
 
     def forward(self, shallow: Tensor, context: Tensor, ycbcr: Tensor) -> dict[str, Tensor]:
-        """Super-resolve the input from what the encoder kept of it.
+        """Super-resolve the input from the encoder's features.
 
         Args:
             shallow: F2, B×C2×H/4×W/4.
@@ -68,8 +68,8 @@ class ASRD(nn.Module):
 
         Returns:
             `sr_residual`, `sr_image` (the bicubic image plus the residual; with the option 'bare', in training mode,
-            the residual alone) and `sr_features` (what TFGM reads), each B×3×2H×2W. Of luma alone, the residual's
-            chroma is 0 and the image's the bicubic one's.
+            the residual alone) and `sr_features` (for TFGM), each B×3×2H×2W. With the option 'luma', the residual's
+            chroma is 0, and the image has the bicubic image's.
         """
         shallow = self.shallow(shallow)
         x = self.fuse(torch.cat([shallow, bilinear(context, shallow.shape[-2:])], dim=1))
@@ -80,7 +80,7 @@ class ASRD(nn.Module):
         return {"sr_residual": residual, "sr_image": image, "sr_features": self.features(x)}
 
     def trained_image(self, residual: Tensor, ycbcr: Tensor) -> Tensor:
-        """What is trained toward the SR target, and so what the SR branch makes of an image: B×3×2H×2W.
+        """Return the image that is trained toward the SR target, B×3×2H×2W.
 
         Args:
             residual: `sr_residual`, B×3×2H×2W.

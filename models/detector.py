@@ -1,8 +1,9 @@
-"""The detector: encoder, PPM and TSDD. RGB in, saliency logits out; this is the whole inference network."""
+"""The detector, the whole inference network: encoder, PPM and TSDD map RGB to saliency logits."""
 
 from torch import Tensor, nn
 
-from models.config import SIDE_LIMIT, DetectorConfig
+from models.attachable import Channels, Features
+from models.config import DetectorConfig
 from models.encoders import Encoder
 from models.hosts import Host, build_host
 from models.ppm import PPM
@@ -12,19 +13,20 @@ from models.vit import JOINED, Tokens
 
 __all__ = ["OUTPUT_SCALE", "STRIDE", "Detector", "build_detector", "check_size"]
 
-OURS_ALONE = {
+WITHOUT_HOST = {
+    "encoder_size": ("sees its image as it is", "null"),
     "tokens": ("has an encoder of its own", "null"),
     "refined": ("has none of our blocks", "false"),
     "drop_path": ("has an encoder of its own", "0"),
 }
-"""What a host cannot be configured with: why, and how to leave it out."""
+"""Keys that a host cannot have: why, and the value that leaves them out."""
 
 
 class Detector(nn.Module):
     """A salient object detector whose map has twice its input's size.
 
     Args:
-        encoder: gives F1…F5 at strides 2–32.
+        encoder: computes F1…F5 at strides 2–32.
         ppm: turns F5 into F6.
         tsdd: decodes F1…F6 into logits.
         config: what it was built from; saved with its weights.
@@ -57,15 +59,15 @@ class Detector(nn.Module):
         logits = bilinear(logits, (OUTPUT_SCALE * height, OUTPUT_SCALE * width))
         return {"logits": logits, "features": features, "context": context, "decoded": decoded}
 
-    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """As `models.sral.Attachable` has it: F2, F6 and the blocks on F2…F5."""
+    def forward_features(self, rgb: Tensor) -> Features:
+        """Return the logits with what the training branches read: F2, F6 and the blocks on F2…F5."""
         found = self(rgb)
-        shallow = bilinear(found["features"][1], tuple(side // 4 for side in rgb.shape[-2:]))
-        forward_features = {"shallow": shallow, "context": found["context"], "coarse": found["decoded"][1:]}
-        return {"logits": found["logits"]} | forward_features
+        shallow = bilinear(found["features"][1], [side // 4 for side in rgb.shape[-2:]])
+        coarse = found["decoded"][1:]
+        return {"logits": found["logits"], "shallow": shallow, "context": found["context"], "coarse": coarse}
 
-    def channels(self) -> dict[str, int | list[int]]:
-        """Of what `forward_features` gives, by the same names."""
+    def channels(self) -> Channels:
+        """Return the channels of what `forward_features` returns."""
         width = self.config.width
         return {"shallow": self.encoder.channels[1], "context": width, "coarse": [width] * 4}
 
@@ -85,9 +87,9 @@ def build_detector(
             tokens, refined or drop_path.
     """
     if config.encoder_size is not None:
-        _check_encoder_size(*config.encoder_size, config)
+        check_size(*config.encoder_size, "encoder_size")
     if config.host is not None:
-        for name, (why, nothing) in OURS_ALONE.items():
+        for name, (why, nothing) in WITHOUT_HOST.items():
             if getattr(config, name):
                 raise ValueError(f"{name}: {config.name} {why}; leave {name} out ({nothing})")
         return build_host(config, encoder_weights)
@@ -97,11 +99,3 @@ def build_detector(
     ppm = PPM(encoder.channels[-1], config.width)
     tsdd = TSDD(encoder.channels, config.width, config.head_channels, config.head, config.refined)
     return Detector(encoder, ppm, tsdd, config)
-
-
-def _check_encoder_size(height: int, width: int, config: DetectorConfig) -> None:
-    check_size(height, width, "encoder_size")
-    if config.host is not None:
-        raise ValueError(f"encoder_size: {config.name} sees its image as it is; leave encoder_size out (null)")
-    if max(height, width) > SIDE_LIMIT:
-        raise ValueError(f"encoder_size must be at most {SIDE_LIMIT} a side, not {height}×{width}")

@@ -1,22 +1,22 @@
-"""Five features at strides 2–32 from any timm network that has them, with weights by name or from a file."""
+"""Encoders: features at strides 2–32 of a timm network, with pre-trained weights by name or from a file."""
 
 import difflib
 import re
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.layers import DropPath, resample_abs_pos_embed
-from timm.models import FeatureListNet
+from timm.models import FeatureListNet, PretrainedCfg
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from models.saved_state import read_saved_state
-from utils.safetensors_header import check_safetensors_header
+from utils.safetensors_file import open_safetensors
 from utils.text import one_line
+from utils.torch_file import read_torch_file
 
 STEM_CHANNELS = 64
 
@@ -24,10 +24,9 @@ STEM_CHANNELS = 64
 class Encoder(nn.Module):
     """F1…F5 of a timm network.
 
-    Networks whose first stage is at stride 4 (Swin, ConvNeXt, PVT…) have nothing at stride 2: there F1 comes from a
-    stem of its own on the image, two 3×3 convolutions with batch norm and ReLU, the first of stride 2, to 64 channels
-    (as many as ResNet-50's F1). It is trained from scratch. Upsampling F2 instead would hand the finest block nothing
-    that F2 has not.
+    Networks whose first stage is at stride 4 (Swin, ConvNeXt, PVT…) have no feature at stride 2. There, F1 comes from
+    an added stem on the image: two 3×3 convolutions with batch norm and ReLU, the first of stride 2, to 64 channels (as
+    many as ResNet-50's F1), trained from scratch. An upsampled F2 would carry no finer detail.
 
     Args:
         name: a timm network, with or without a pretrained tag (`resnet50`, `resnet50.a1_in1k`).
@@ -35,11 +34,11 @@ class Encoder(nn.Module):
             timm's or torchvision's names.
         input_size: height and width of its input. Most networks, Swin among them, take any other multiple of 32 too;
             those that timm can only build for one size (CoaT, Hiera, MaxViT…) take this one alone.
-        drop_path: how often the residual branches of its last block are left out of an image while it trains; of the
-            blocks before it less often, linearly (Huang et al., Deep networks with stochastic depth, ECCV 2016).
+        drop_path: probability that a residual branch of its last block is dropped for an image in training; linearly
+            less for earlier blocks (Huang et al., Deep networks with stochastic depth, ECCV 2016).
 
     Attributes:
-        tokens: what joins the deep features, or None; see `models.vit`.
+        tokens: a module that adds tokens to the deep features, or None; see `models.vit`.
 
     Raises:
         ValueError: no such network, no features at strides 4–32, weights that do not fit, a drop_path out of
@@ -63,7 +62,7 @@ class Encoder(nn.Module):
         self.tokens: nn.Module | None = None
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        """B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
+        """Map B×3×H×W to [F1, …, F5], F1 at H/2×W/2 and F5 at H/32×W/32."""
         features = self.body(rgb)
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
@@ -83,7 +82,7 @@ def _stem() -> nn.Sequential:
 def _create_body(
     name: str, pretrained: bool, input_size: tuple[int, int], drop_path: float
 ) -> tuple[FeatureListNet, list[int]]:
-    """The timm network cut to its last features at strides 2 (where it has one), 4, 8, 16, 32; and those strides."""
+    """Build the timm network with its last features at strides 2 (if any), 4, 8, 16, 32; return it and the strides."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
@@ -105,18 +104,18 @@ def _create_body(
 
 
 def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
-    """A timm network that gives features.
+    """Build a timm network that returns features.
 
     Args:
         name: with or without a pretrained tag.
-        pretrained: with timm's own weights for that name, downloaded once.
-        options: what else timm is told.
+        pretrained: load timm's own weights for that name, downloaded once.
+        options: more arguments for timm.create_model.
 
     Raises:
-        ValueError: the weights could not be had, or there are no paths for its drop_path_rate.
+        ValueError: the weights cannot be downloaded, or drop_path_rate has no effect.
     """
     try:
-        body = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+        body: Any = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
@@ -125,7 +124,7 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         if not pretrained:
             raise
         raise ValueError(
-            f"encoder {name!r}: its ImageNet weights could not be had ({str(error).splitlines()[0]}); "
+            f"encoder {name!r}: its ImageNet weights cannot be downloaded ({str(error).splitlines()[0]}); "
             "give a file instead, or 'none' to start from random weights"
         ) from error
     if "drop_path_rate" in options and not any(isinstance(module, DropPath) for module in body.modules()):
@@ -138,12 +137,20 @@ def _nothing_to_drop(name: str) -> ValueError:
 
 
 def expects_one_size(name: str) -> bool:
-    """Whether a timm network is made for one input size: it may take others, but pads, masks and shifts by them."""
-    return bool(timm.get_pretrained_cfg(name).fixed_input_size)
+    """Return whether a timm network is made for one input size; it may take others by padding and masking."""
+    return pretrained_config(name).fixed_input_size
+
+
+def pretrained_config(name: str) -> PretrainedCfg:
+    """Return what timm records of a network: input size, statistics… Raises ValueError if it has none."""
+    found = timm.get_pretrained_cfg(name)
+    if found is None:
+        raise ValueError(f"timm has no configuration of {name!r}")
+    return found
 
 
 def size_options(name: str, input_size: tuple[int, int]) -> dict:
-    """What timm has to be told so that a network which expects one input size takes ours."""
+    """Return timm's arguments by which a network made for one input size takes ours."""
     if not expects_one_size(name) or name.startswith("mvitv2"):
         return {}
     if name.startswith("swin"):
@@ -152,23 +159,23 @@ def size_options(name: str, input_size: tuple[int, int]) -> dict:
 
 
 def merge_branches(network: nn.Module) -> None:
-    """Make one convolution of the branches that timm encoders in it (RepVGG, FastViT…) have for their training only."""
+    """Merge the training-only branches of timm encoders (RepVGG, FastViT…) into single convolutions, in place."""
     for module in list(network.modules()):
         if hasattr(module, "feature_info"):
             reparameterize_model(module, inplace=True)
 
 
 def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
-    """Load a classifier's weights into an encoder, whether its file has timm's or torchvision's names.
+    """Load a classifier's weights from a file with timm's or torchvision's names into an encoder.
 
-    The file may hold more than the encoder (a classifier's head) and may carry one prefix before every name. Where
-    its names are not the encoder's, tensors are matched in order: two implementations of one network define the same
-    layers in the same order, and every kind (weight, bias, running mean…) and shape has to agree; but for a plain
-    transformer's position embedding, which is resampled to another grid.
+    The file may hold more than the encoder (a classifier's head) and may have one prefix before every name. If its
+    names are not the encoder's, tensors are matched in order: two implementations of one network define the same layers
+    in the same order. Every kind (weight, bias, running mean…) and shape must agree; only a plain transformer's
+    position embedding is resampled to another grid.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no plain state dict, or it is of another network: the first difference is named.
+        ValueError: not a plain state dict, or of another network: the first difference is named.
     """
     state = _torchvision_swin_names(_read_state(path))
     wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -185,8 +192,8 @@ def load_encoder_weights(body: nn.Module, path: Path, name: str) -> None:
     body.load_state_dict(matched, strict=False)  # all but num_batches_tracked, which eval never reads
 
 
-def _for_grid(position: Tensor, transformer: nn.Module) -> Tensor:
-    """A plain transformer's position embedding, 1×n×C of a square grid, for the grid that it is built for."""
+def _for_grid(position: Tensor, transformer: Any) -> Tensor:
+    """Resample a plain transformer's position embedding, 1×n×C of a square grid, to the transformer's own grid."""
     prefix = getattr(transformer, "num_prefix_tokens", None)
     if prefix is None or position.ndim != 3 or (position.shape[1] - prefix) ** 0.5 % 1:
         return position
@@ -197,28 +204,21 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
     try:
-        state = _read_safetensors(path) if path.suffix == ".safetensors" else read_saved_state(path)
-    except ValueError as error:
-        raise ValueError(f"encoder weights {path}: not a readable state dict ({error})") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"encoder weights {path}: holds a {type(state).__name__}, expected a state dict")
-    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        if path.suffix == ".safetensors":
+            with open_safetensors(path) as file:
+                state = {key: file.get_tensor(key) for key in file.offset_keys()}  # in the file's order
+        else:
+            state = read_torch_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"encoder weights {path}: not a readable state dict ({one_line(error)})") from error
     derived = ("num_batches_tracked", "relative_position_index", "attn_mask")
-    return {key: value for key, value in tensors.items() if not key.endswith(derived)}
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        check_safetensors_header(path)
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(one_line(error)) from error
+    return {key: value for key, value in state.items() if not key.endswith(derived)}
 
 
 def _match_names(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """The encoder's tensors by their own names, or None. timm writes layers_0 for layers.0.
+    """Match tensors by name, apart from one prefix of the encoder's names and one of the file's; None if that fails.
 
-    Behind one prefix that all of the encoder's names have, and one that all of the file's have.
+    timm writes layers_0 for layers.0.
     """
     state = {_flat(key): value for key, value in state.items()}
     parts = [name.split(".") for name in wanted]
@@ -238,7 +238,7 @@ def _flat(key: str) -> str:
 
 
 def _torchvision_swin_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's Swin in timm's names, any other state as it is: the two order a patch merging differently."""
+    """Rename torchvision's Swin to timm's names, since the two order a patch merging differently; keep others."""
     if "features.1.0.attn.relative_position_bias_table" not in state:
         return state
 
@@ -252,7 +252,7 @@ def _torchvision_swin_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _match_order(wanted: dict[str, Tensor], state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
-    """The encoder's tensors as the first of the file's, by kind and shape."""
+    """Match the encoder's tensors with the file's first ones, by kind and shape."""
     if len(state) < len(wanted):
         raise ValueError(f"{what}: holds {len(state)} tensors, the encoder has {len(wanted)}; another network's file?")
     matched = {}

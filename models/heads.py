@@ -1,4 +1,4 @@
-"""Saliency heads: a decoder block's features become logits at twice their size. The released one, and lighter ones."""
+"""Saliency heads: turn a decoder block's features into logits at twice their size."""
 
 import math
 
@@ -9,7 +9,7 @@ from models.resize import bilinear
 
 
 def build_head(kind: str, in_channels: int, channels: tuple[int, int]) -> nn.Module:
-    """The saliency head of that name, from B×in_channels×h×w to logits B×1×2h×2w.
+    """Build the saliency head of that name, from B×in_channels×h×w to logits B×1×2h×2w.
 
     Args:
         kind: a key of HEADS.
@@ -25,11 +25,11 @@ def build_head(kind: str, in_channels: int, channels: tuple[int, int]) -> nn.Mod
 
 
 def set_foreground_prior(network: nn.Module, share: float) -> None:
-    """Let every saliency head in a network begin with maps of about `share`: its last bias is that share's logit.
+    """Set the last bias of every saliency head so that its maps start at about `share`.
 
-    Objects are a few per cent of the pixels. A head that begins at one half first learns to say no everywhere, by which
-    all its last weights may become negative: its map then cannot rise above its bias, which an adaptive optimizer moves
-    by no more than the learning rate a step. The remedy is that of Lin et al. (Focal loss, ICCV 2017, section 4.1).
+    This prevents collapse to an all-background map: objects cover a few percent of the pixels, so a head that starts at
+    one half may drive all its last weights negative. The method is that of Lin et al. (Focal loss, ICCV 2017, section
+    4.1).
 
     Args:
         network: a detector or a training network, changed in place.
@@ -40,15 +40,13 @@ def set_foreground_prior(network: nn.Module, share: float) -> None:
     """
     heads = [module for module in network.modules() if isinstance(module, tuple(HEADS.values()))]
     if not heads:
-        raise ValueError(
-            "foreground_prior: a host's own head begins as the host has it; leave foreground_prior out (null)"
-        )
+        raise ValueError("foreground_prior: it does not apply to a host's own head; leave foreground_prior out (null)")
     for head in heads:
-        nn.init.constant_(head.predict.bias, math.log(share / (1 - share)))
+        nn.init.constant_(head.get_parameter("predict.bias"), math.log(share / (1 - share)))
 
 
 class TransposedHead(nn.Module):
-    """As released: a transposed convolution doubles the features, two convolutions refine them there."""
+    """The released head: a transposed convolution doubles the features' size, two convolutions follow."""
 
     def __init__(self, in_channels: int, channels: tuple[int, int]):
         super().__init__()
@@ -60,14 +58,14 @@ class TransposedHead(nn.Module):
         self.predict = nn.Conv2d(second, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×in_channels×h×w to logits B×1×2h×2w."""
+        """Map B×in_channels×h×w to logits B×1×2h×2w."""
         x = self.up_norm(self.up(x)).relu_()
         x = self.conv_norm(self.conv(x)).relu_()
         return self.predict(x)
 
 
 class SubpixelHead(nn.Module):
-    """Three convolutions at the features' own size, the last of which gives each position its 2×2 logits."""
+    """Three convolutions at the features' own size; the last gives each position 2×2 logits."""
 
     scale, stride = 2, 1
 
@@ -81,7 +79,7 @@ class SubpixelHead(nn.Module):
         self.predict = nn.Conv2d(second, self.scale**2, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×in_channels×h×w to logits B×1×2h×2w."""
+        """Map B×in_channels×h×w to logits B×1×2h×2w."""
         height, width = x.shape[-2:]
         x = self.norm1(self.conv1(x)).relu_()
         x = self.norm2(self.conv2(x)).relu_()
@@ -89,13 +87,13 @@ class SubpixelHead(nn.Module):
 
 
 class QuarterHead(SubpixelHead):
-    """Refines at half the features' size, a quarter of its logits': each position there gets 4×4 logits."""
+    """Three convolutions at half the features' size; the last gives each position 4×4 logits."""
 
     scale, stride = 4, 2
 
 
 class SeparableHead(nn.Module):
-    """As released, but upsampled bilinearly, and each wide convolution in two: 3×3 within the channels, 1×1 across."""
+    """Bilinear upsampling and depthwise-separable convolutions (3×3 depthwise, 1×1 pointwise)."""
 
     def __init__(self, in_channels: int, channels: tuple[int, int]):
         super().__init__()
@@ -107,7 +105,7 @@ class SeparableHead(nn.Module):
         self.predict = nn.Conv2d(second, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×in_channels×h×w to logits B×1×2h×2w."""
+        """Map B×in_channels×h×w to logits B×1×2h×2w."""
         height, width = x.shape[-2:]
         x = self.norm1(self.conv1(x)).relu_()
         x = self.norm2(self.conv2(bilinear(x, (2 * height, 2 * width)))).relu_()

@@ -1,17 +1,19 @@
 """The joint loss: every term has a name, and its weight is set here and nowhere else."""
 
-from dataclasses import dataclass
+from typing import cast
 
+import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.tfgm import TFGM
+from utils.config import configuration
 
 BORDER = 15
 """Pixels of the map to either side that `boundary_weight` looks at."""
 
 
-@dataclass
+@configuration
 class LossWeights:
     """The weight of each loss term (paper, joint loss; values as the release's).
 
@@ -41,11 +43,14 @@ class LossWeights:
         return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
 
 
-def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy plus soft intersection over union, of B×1×H×W logits and masks in [0, 1].
+def structure_loss(
+    logits: Tensor, mask: Tensor, weight: Tensor | None = None, mean_weight: Tensor | None = None
+) -> Tensor:
+    """Return binary cross-entropy plus soft intersection over union, of B×1×H×W logits and masks in [0, 1].
 
     BCE is averaged over batch and pixels; 1 − (Σpy + 1)/(Σp + Σy − Σpy + 1) is summed over each sample's pixels and
-    averaged over the batch. With `weight`, B×1×H×W, that average and those sums are weighted.
+    averaged over the batch. With `weight`, B×1×H×W, that average and those sums are weighted. `mean_weight` is the mean
+    of the weights that the average is over; None: the mean of `weight`.
     """
 
     def weighted_sum(x: Tensor) -> Tensor:
@@ -55,7 +60,9 @@ def structure_loss(logits: Tensor, mask: Tensor, weight: Tensor | None = None) -
     saliency = logits.sigmoid()
     both = weighted_sum(saliency * mask)
     either = weighted_sum(saliency + mask) - both
-    return bce / (1 if weight is None else weight.mean()) + (1 - (both + 1) / (either + 1)).mean()
+    if weight is not None:
+        bce = bce / (weight.mean() if mean_weight is None else mean_weight)
+    return bce + (1 - (both + 1) / (either + 1)).mean()
 
 
 def boundary_weight(mask: Tensor, strength: float) -> Tensor:
@@ -71,10 +78,24 @@ def boundary_weight(mask: Tensor, strength: float) -> Tensor:
     return 1 + strength * (near - mask).abs()
 
 
+def mean_over_processes(weight: Tensor) -> Tensor:
+    """Return the mean of all processes' values, which all have as many; without a gradient.
+
+    Averaged over processes, a loss that is divided by it is the loss of the whole batch.
+    """
+    mean = weight.detach().mean()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(mean)
+        mean /= torch.distributed.get_world_size()
+    return mean
+
+
 def loss_terms(
     outputs: dict[str, Tensor], targets: dict[str, Tensor], tfgm: TFGM | None, boundary: float = 0.0
 ) -> dict[str, Tensor]:
-    """The unweighted terms that `outputs` allow: `saliency1`…`saliency5`, `sr`, `spatial`, `affinity`, `teacher`.
+    """Return the unweighted terms that `outputs` allow.
+
+    Their names are `saliency1`…`saliency5`, `sr`, `spatial`, `affinity` and `teacher`.
 
     Args:
         outputs: what the training network returned.
@@ -85,8 +106,9 @@ def loss_terms(
     """
     mask, sr_target = targets["mask"], targets["sr_target"]
     weight = boundary_weight(mask, boundary) if boundary else None
+    mean = None if weight is None else mean_over_processes(weight)
     levels = [i for i in range(1, 6) if f"logits{i}" in outputs]
-    terms = {f"saliency{i}": structure_loss(outputs[f"logits{i}"].float(), mask, weight) for i in levels}
+    terms = {f"saliency{i}": structure_loss(outputs[f"logits{i}"].float(), mask, weight, mean) for i in levels}
     if "sr_image" in outputs:
         terms["sr"] = F.mse_loss(outputs["sr_image"].float(), sr_target)
     if tfgm is not None:
@@ -98,4 +120,4 @@ def loss_terms(
 
 def joint_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """The weighted sum of the terms: the scalar that is minimized."""
-    return sum(weights[name] * term for name, term in terms.items())
+    return cast(Tensor, sum(weights[name] * term for name, term in terms.items()))

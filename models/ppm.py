@@ -1,4 +1,4 @@
-"""Pyramid pooling over the deepest feature: F5 becomes F6, the context that both decoders start from."""
+"""PPM, the pyramid pooling module: turns the deepest feature F5 into F6, the context that both decoders read."""
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class PPM(nn.Module):
         self.fuse = _conv_norm_prelu(channels * len(bins), channels, 1)
 
     def forward(self, f5: Tensor) -> Tensor:
-        """B×C5×h×w (F5) to B×channels×h×w (F6)."""
+        """Map F5, B×C5×h×w, to F6, B×channels×h×w."""
         x = self.reduce(f5)
         size = x.shape[-2:]
         pooled = [branch(pool(x)) for pool, branch in zip(self.pools, self.branches, strict=True)]

@@ -1,4 +1,6 @@
-"""The interpolations, all with align_corners=True as the release has its two."""
+"""Interpolation, always with align_corners=True as in the release, and the sizes that networks take."""
+
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -6,20 +8,20 @@ from torch import Tensor
 from models.config import DetectorConfig
 
 
-def bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """B×C×h×w features or maps to B×C×size."""
+def bilinear(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize B×C×h×w features or maps to B×C×size."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
 
 
 def bicubic_double(image: Tensor) -> Tensor:
-    """B×C×H×W image to B×C×2H×2W: what the SR residual is added to."""
+    """Resize a B×C×H×W image to B×C×2H×2W: what the SR residual is added to."""
     return F.interpolate(image, scale_factor=2, mode="bicubic", align_corners=True)
 
 
 def enlarged(rgb: Tensor, config: DetectorConfig) -> Tensor:
-    """B×3×H×W to the size at which the encoder sees it (`DetectorConfig.encoder_size`), bicubic."""
+    """Resize B×3×H×W to the size that the encoder reads (`DetectorConfig.encoder_size`), bicubic."""
     if config.encoder_size is None:
         return rgb
     size = [
@@ -44,5 +46,5 @@ def check_size(height: int, width: int, what: str = "input size") -> None:
 
 
 def in_proportion(side: int, of: int, to: int) -> int:
-    """The multiple of 32 next to side · to / of: what becomes of a side where one of `of` pixels becomes `to`."""
+    """Return the multiple of 32 nearest to side · to / of."""
     return (2 * side * to + of * STRIDE) // (2 * of * STRIDE) * STRIDE

@@ -1,50 +1,23 @@
-"""SRAL: a detector with its training branches attached from outside. The detector inside is the inference network."""
-
-from typing import Protocol
+"""SRAL, the training network: a detector, which is the inference network, with training branches attached."""
 
 from torch import Tensor, nn
 
 from models.asrd import ASRD
-from models.config import DetectorConfig, SRALConfig
+from models.attachable import Attachable
+from models.config import SRALConfig
 from models.detector import build_detector
 from models.heads import build_head
 from models.resize import bilinear
 from models.tfgm import TFGM
 
 
-class Attachable(Protocol):
-    """What is asked of a detector, an nn.Module, so that training branches can be attached to it.
-
-    Attributes:
-        config: what it was built from.
-        encoder: the part of it whose weights are pre-trained: it has a learning rate of its own.
-    """
-
-    config: DetectorConfig
-    encoder: nn.Module
-
-    def __call__(self, rgb: Tensor) -> dict[str, Tensor]:
-        """B×3×H×W normalized RGB to, among others, `logits` B×1×2H×2W: inference."""
-
-    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """The same `logits` with what the training branches read.
-
-        Returns:
-            `logits`; `shallow`, a feature B×C×H/4×W/4; `context`, a deep feature B×C at any size; `coarse`, up to four
-            decoded features B×C at any size, finest first, to be supervised with heads of their own; may be empty.
-        """
-
-    def channels(self) -> dict[str, int | list[int]]:
-        """Channels of what `forward_features` gives, by the same names."""
-
-
 class SRAL(nn.Module):
     """The network that trains.
 
     Args:
-        detector: what remains for inference; it is not changed.
-        coarse_heads: saliency heads for what the detector gives as `coarse` (TSDD's blocks on F2…F5), in that order;
-            may be empty.
+        detector: the part that remains for inference; it is not changed.
+        coarse_heads: saliency heads for the detector's `coarse` features (TSDD's blocks on F2…F5), in that order; may
+            be empty.
         asrd: the SR decoder, or None to train without it.
         tfgm: the guidance, or None to train without it.
         config: what it was built from; saved with its weights.
@@ -68,7 +41,7 @@ class SRAL(nn.Module):
         self.config = config
 
     def forward(self, rgb: Tensor, ycbcr: Tensor) -> dict[str, Tensor]:
-        """Everything that the joint loss reads, for an H×W input.
+        """Compute everything that the joint loss reads, for an H×W input.
 
         Args:
             rgb: B×3×H×W, normalized.
@@ -93,27 +66,28 @@ class SRAL(nn.Module):
 
 
 def build_sral(config: SRALConfig, encoder_weights: str = "none", token_weights: str = "none") -> SRAL:
-    """Build the training network: a detector, and what the configuration attaches to it.
+    """Build the training network: a detector, and the branches that the configuration attaches.
 
     Args:
         config: its parts.
         encoder_weights: 'none', 'imagenet' (timm's own for that name) or a file; see `Encoder`.
-        token_weights: the same of the transformer whose tokens join it, if there is one; see `Tokens`.
+        token_weights: 'none', 'pretrained' (timm's own for that name) or a file for `tokens`; see `Tokens`.
 
     Raises:
-        ValueError: as `build_detector`; or a host gives nothing that deep supervision could be attached to.
+        ValueError: as `build_detector`; or a host names no features for deep supervision.
     """
     detector = build_detector(config.detector, encoder_weights, token_weights)
-    reads = config.deep_supervision or config.super_resolution
-    channels = detector.channels() if reads else {}
-    if config.deep_supervision and not channels["coarse"]:
-        raise ValueError(
-            f"deep_supervision: {config.detector.name} names no decoded features to attach saliency heads to; "
-            "set deep_supervision to false, or name some in detector.host.coarse"
-        )
-    head, inside = config.detector.head, config.detector.head_channels
-    coarse = channels["coarse"] if config.deep_supervision else []
-    coarse_heads = nn.ModuleList(build_head(head, width, inside) for width in coarse)
-    asrd = ASRD(channels["shallow"], channels["context"], config.asrd) if config.super_resolution else None
-    tfgm = TFGM(config.tfgm) if config.guidance else None
-    return SRAL(detector, coarse_heads, asrd, tfgm, config)
+    asrd, coarse_heads = None, nn.ModuleList()
+    if config.deep_supervision or config.super_resolution:
+        channels = detector.channels()
+        if config.deep_supervision and not channels["coarse"]:
+            raise ValueError(
+                f"deep_supervision: {config.detector.name} names no decoded features to attach saliency heads to; "
+                "set deep_supervision to false, or name some in detector.host.coarse"
+            )
+        if config.deep_supervision:
+            head, inside = config.detector.head, config.detector.head_channels
+            coarse_heads = nn.ModuleList(build_head(head, width, inside) for width in channels["coarse"])
+        if config.super_resolution:
+            asrd = ASRD(channels["shallow"], channels["context"], config.asrd)
+    return SRAL(detector, coarse_heads, asrd, TFGM(config.tfgm) if config.guidance else None, config)

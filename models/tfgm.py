@@ -1,4 +1,4 @@
-"""TFGM, the task-fusion guidance module: what the SR features say of the object guides the saliency map. A loss."""
+"""TFGM, the task-fusion guidance module: a training loss by which SR features guide the saliency map."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,19 +35,19 @@ class TFGM(nn.Module):
         return {"guidance": guidance, "fused": guidance * sr_features}
 
     def losses(self, fused: Tensor, sr_target: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """The two guidance terms, `spatial` and `affinity`, of fused features against SR target × mask."""
+        """Return the loss terms `spatial` and `affinity` of the fused features against SR target × mask."""
         fused, target = fused.float(), sr_target * mask
         affinity = affinity_difference(fused, target, self.config.affinity, self.config.affinity_batch)
         return {"spatial": spatial_consistency(fused, target), "affinity": affinity}
 
 
 def spatial_consistency(fused: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of two B×3×H×W tensors."""
+    """Return the mean absolute difference of two B×3×H×W tensors."""
     return (fused - target).abs().mean()
 
 
 def affinity_difference(fused: Tensor, target: Tensor, similarity: str = "inner", batch: str = "mean") -> Tensor:
-    """Sum of absolute differences between the affinity matrices of two B×3×H×W tensors, over n² (n positions).
+    """Return the mean absolute difference between the affinity matrices (n×n, of n positions) of two B×3×H×W tensors.
 
     Args:
         fused, target: H and W at least 16: both are average-pooled by 16 first.
@@ -60,7 +60,7 @@ def affinity_difference(fused: Tensor, target: Tensor, similarity: str = "inner"
 
 
 def _affinity(x: Tensor, similarity: str) -> Tensor:
-    """B×3×H×W to the B×n×n similarities between its n pooled positions."""
+    """Return the B×n×n similarities between the n pooled positions of B×3×H×W."""
     positions = F.avg_pool2d(x, AFFINITY_POOL).flatten(2)
     if similarity == "cosine":
         positions = F.normalize(positions, dim=1)

@@ -10,7 +10,7 @@ from models.resize import bilinear
 
 
 class Refinement(nn.Module):
-    """Two 3×3 convolutions whose result is added to what they read (He et al., CVPR 2016); at first it is nothing."""
+    """Two 3×3 convolutions with a residual connection (He et al., CVPR 2016), zero-initialized."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -21,7 +21,7 @@ class Refinement(nn.Module):
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B×width×h×w, not below 0, to the same."""
+        """Map non-negative B×width×h×w to the same shape."""
         return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
 
 
@@ -31,8 +31,8 @@ class AggregationBlock(nn.Module):
     Args:
         skip_channels: of the skip feature.
         width: channels of the coarser block's output and of this one's.
-        refined: whether 3×3 convolutions follow. Released, a block has a 1×1 convolution alone: positions are mixed by
-            the upsampling and by the heads only.
+        refined: add two 3×3 convolutions. As released, a block has a 1×1 convolution only, so positions are mixed by
+            the upsampling and the heads only.
     """
 
     def __init__(self, skip_channels: int, width: int = 256, refined: bool = False):
@@ -42,7 +42,7 @@ class AggregationBlock(nn.Module):
         self.refine = Refinement(width) if refined else None
 
     def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
-        """Skip B×skip_channels×h×w and coarser B×width×any to B×width×h×w."""
+        """Fuse a skip feature B×skip_channels×h×w and a coarser one, B×width at any size, into B×width×h×w."""
         coarser = bilinear(coarser, skip.shape[-2:])
         fused = self.norm(self.fuse(torch.cat([skip, coarser], dim=1))).relu()
         return fused if self.refine is None else self.refine(fused)
@@ -56,7 +56,7 @@ class TSDD(nn.Module):
         width: channels of F6 and of every block's output.
         head_channels: channels inside the saliency head.
         head: which saliency head, a key of `models.heads.HEADS`.
-        refined: whether the blocks on F2…F5 are; the finest has the head's convolutions after it.
+        refined: refine the blocks on F2…F5; the finest is followed by the head's convolutions anyway.
     """
 
     def __init__(

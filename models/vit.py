@@ -1,38 +1,37 @@
-"""A plain transformer's tokens, which join an encoder's deep features: what things are, beside where their edges lie.
+"""Add the tokens of a plain vision transformer (ViT) to an encoder's deep features.
 
-A transformer such as DINOv2 (Oquab et al., 2023), trained without labels on many more images than there are masks,
-knows objects that a small set never shows; but it has one coarse stride. So the convolutional encoder keeps F1 and F2
-to itself, and both speak in F3, F4 and F5.
+A transformer such as DINOv2 (Oquab et al., 2023) was trained without labels on many more images than have masks, so it
+recognizes objects that a small data set lacks; but it has one coarse stride. Its tokens are therefore added to F3, F4
+and F5, while F1 and F2 come from the convolutional encoder alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerNorm2d, resample_abs_pos_embed
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from models.config import TokensConfig
-from models.encoders import create_body, load_encoder_weights
+from models.encoders import create_body, load_encoder_weights, pretrained_config
 from models.resize import bilinear
 
 JOINED = 3
-"""How many of the deepest features the tokens join."""
-POSITION = "encoder.tokens.body.model.pos_embed"
-"""A detector's name for the embedding of its patches' places."""
+"""Number of deepest features that the tokens are added to."""
 
 
 class Tokens(nn.Module):
     """A plain transformer whose features at some depths are added to F3, F4 and F5, each through a 1×1 convolution.
 
-    The convolutions start at zero: attaching the tokens changes no network until it trains.
+    The convolutions are zero-initialized: attaching the tokens changes no network before it trains.
 
     Args:
-        config: which transformer, what it sees and where it is read.
+        config: which transformer, its grid of patches, and the blocks whose outputs are used.
         channels: of F3, F4 and F5.
-        mean, std: what its RGB input was normalized with, in [0, 1]; the transformer's own statistics take their place.
+        mean, std: statistics in [0, 1] that the RGB input is normalized with; converted to the transformer's own.
         weights: 'none'; 'pretrained', timm's own for that name, downloaded once; or a file (.pth or .safetensors) in
             timm's names, for any grid.
 
@@ -51,30 +50,31 @@ class Tokens(nn.Module):
     ):
         super().__init__()
         patch = patch_size(config.network)
-        self.size = tuple(patch * cells for cells in config.grid)
-        self.body = _create_transformer(config, self.size, weights == "pretrained")
+        self.size = (patch * config.grid[0], patch * config.grid[1])
+        self.body: Any = _create_transformer(config, self.size, weights == "pretrained")
         widths = self.body.feature_info.channels()
         self.norms = nn.ModuleList(map(LayerNorm2d, widths))
         self.joins = nn.ModuleList(nn.Conv2d(sum(widths), of, 1) for of in channels)
-        for join in self.joins:
-            nn.init.zeros_(join.weight)
-            nn.init.zeros_(join.bias)
-        own = timm.get_pretrained_cfg(config.network)
+        for parameter in self.joins.parameters():
+            nn.init.zeros_(parameter)
+        own = pretrained_config(config.network)
         ours, theirs = ([torch.tensor(of).view(3, 1, 1) for of in pair] for pair in ((mean, std), (own.mean, own.std)))
+        self.gain: Tensor
+        self.shift: Tensor
         self.register_buffer("gain", ours[1] / theirs[1], persistent=False)
         self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1], persistent=False)
         if weights not in ("none", "pretrained"):
             load_encoder_weights(self.body, Path(weights), config.network)
 
     def forward(self, rgb: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
-        """Add the tokens to what the encoder found.
+        """Add the tokens to the encoder's features.
 
         Args:
-            rgb: B×3×H×W normalized RGB of any size: the transformer sees it at its own.
-            features: the encoder's; the last three are F3, F4 and F5.
+            rgb: B×3×H×W normalized RGB of any size; it is resized to the transformer's input.
+            features: F1…F5 of the encoder.
 
         Returns:
-            The same features, the last three with the tokens in them.
+            The same features, with the tokens added to the last three.
         """
         if tuple(rgb.shape[-2:]) != self.size:
             rgb = F.interpolate(rgb, size=self.size, mode="bicubic", align_corners=True)
@@ -85,31 +85,14 @@ class Tokens(nn.Module):
         return [*shallow, *joined]
 
     def freeze(self, blocks: int) -> None:
-        """Leave the patch embedding and the first blocks as they are while the rest trains; 0 leaves nothing so."""
+        """Freeze the patch embedding and the first `blocks` blocks; 0 freezes nothing."""
         if blocks:
             self.body.requires_grad_(False)
             self.body.model.blocks[blocks:].requires_grad_(True)
 
 
-def for_grid(state: Mapping[str, Tensor], old: TokensConfig | None, new: TokensConfig | None) -> dict[str, Tensor]:
-    """A detector's tensors with its tokens' position embedding, if it has one, resampled for another grid.
-
-    Args:
-        state: of a detector; left as it is.
-        old, new: its tokens as they are and as they are to be; None where it has none.
-    """
-    if old is None or new is None or old.grid == new.grid or POSITION not in state:
-        return dict(state)
-    position = state[POSITION]  # 1×n×C, with or without places for the class token and the like before the grid's
-    prefix = position.shape[1] - old.grid[0] * old.grid[1] if position.ndim == 3 else -1
-    if prefix < 0:  # not of that grid: whoever fills a network with it will say so
-        return dict(state)
-    resampled = resample_abs_pos_embed(position, list(new.grid), list(old.grid), num_prefix_tokens=prefix)
-    return {**state, POSITION: resampled}
-
-
-def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> nn.Module:
-    """The transformer up to the last block that is read, from B×3×size to B×C×rows×columns for each of them."""
+def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained: bool) -> Any:
+    """Build the transformer up to the last block that is read: B×3×size to one B×C×rows×columns per block read."""
     wrong = f"tokens.blocks {list(config.blocks)}"
     if not config.blocks or list(config.blocks) != sorted(set(config.blocks)):
         raise ValueError(f"{wrong}: name one or more of the transformer's blocks in ascending order, counted from 1")
@@ -121,14 +104,14 @@ def _create_transformer(config: TokensConfig, size: tuple[int, int], pretrained:
 
 
 def patch_size(network: str) -> int:
-    """The patch size of a plain transformer of timm.
+    """Return the patch size of a plain transformer of timm.
 
     Raises:
         ValueError: timm has no such network, or it is of another kind.
     """
     if not timm.is_model(network):
         raise ValueError(f"tokens.network {network!r}: timm has no network of that name; timm.list_models('vit_*') has")
-    found = timm.get_pretrained_cfg(network).first_conv
+    found = pretrained_config(network).first_conv
     if not network.startswith("vit_") or "_patch" not in network or found != "patch_embed.proj":
         raise ValueError(
             f"tokens.network {network!r} is no plain vision transformer; choose one such as vit_small_patch14_dinov2"

@@ -16,6 +16,7 @@ from training.config import Start, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+FIXTURES = ROOT / "tests" / "fixtures"
 
 # Small networks on a busy machine: threads that wait for one another cost several times what they save.
 torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from PIL import Image
 from datasets.catalog import images_at
 from datasets.io import read_pixels
 from inference.backends import TorchEager
-from inference.distributed import Processes
+from inference.distributed import ProcessGroup
 from inference.maps import gray_map, stretched, truncated
 from models.weights import LIGHT, save_weights
 from tests.helpers import ROOT, cpu_computes_in, small_network
@@ -124,13 +124,13 @@ def test_the_command_writes_the_maps_of_a_folder(pictures, tmp_path, small_weigh
         assert_is(output / target, stretch(saliency))
 
 
-def test_the_mean_over_an_images_symmetries(pictures, tmp_path, getsmaps):
+def test_test_time_augmentation(pictures, tmp_path, getsmaps):
     image, mirrored = pictures / "ships" / "far" / "d.bmp", tmp_path / "mirrored.png"
     Image.open(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
-    for symmetries in ("mirror", "eight"):
-        output, maps = tmp_path / symmetries, []
+    for mode in ("mirror", "eight"):
+        output, maps = tmp_path / mode, []
         for each in (image, mirrored):
-            assert getsmaps("--input", each, "--output", output, "--raw", "--symmetries", symmetries)[0] == 0
+            assert getsmaps("--input", each, "--output", output, "--raw", "--tta", mode)[0] == 0
             maps.append(np.asarray(Image.open(output / f"{each.stem}.png")).astype(int))
         assert np.abs(maps[0] - maps[1][:, ::-1]).max() <= 2  # the resized image's mirror image may differ by a level
         assert maps[0].std() > 5
@@ -277,6 +277,15 @@ def test_an_output_inside_the_input_is_not_read(pictures, getsmaps):
         assert files_below(pictures / "maps") == MAPS
 
 
+def test_help_and_a_wrong_option_do_not_wait_for_torch(getsmaps, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it is an error now
+    for module in [name for name in sys.modules if name.split(".")[0] in ("inference", "models", "datasets", "utils")]:
+        monkeypatch.delitem(sys.modules, module)
+    status, out, _ = getsmaps("--help", weights=None)
+    assert (status, "--tta" in out) == (0, True)
+    assert "give either --input" in one_line(*getsmaps("--output", tmp_path))
+
+
 def one_line(status: int, out: str, err: str) -> str:
     """The error line of a command that stopped before it did anything."""
     assert status in (1, 2)
@@ -323,6 +332,9 @@ def test_a_map_that_cannot_be_written_stops_it_and_leaves_nothing_half_written(p
         ("--output OUT --input IN --batch-size 0", "must be at least 1"),
         ("--output OUT --input IN --suffix a/b", "part of a file name"),
         ("--output OUT --input IN --size 300", "invalid choice"),
+        ("--output OUT --input IN --tta all", "invalid choice"),
+        ("--output OUT --input IN --symmetries mirror", "--symmetries is now --tta: use --tta mirror"),
+        ("--output OUT --input IN --batch 4", "unrecognized arguments: --batch 4"),
         ("--output OUT --input IN --device tpu", "invalid choice"),
         ("--output OUT --input IN --device cuda", "finds no GPU"),
         ("--output OUT --input IN --device cpu --precision fp16", "needs a GPU"),
@@ -418,14 +430,14 @@ def test_two_processes_write_what_one_writes(pictures, tmp_path, small_weights, 
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_the_parts_are_whole_batches_without_duplicates_or_gaps(size, count):
-    processes = Processes()
+    processes = ProcessGroup()
     for length in range(40):
         parts = []
         for index in range(count):
             state = SimpleNamespace(num_processes=count, process_index=index)
             state.split_between_processes = partial(PartialState.split_between_processes, state)
             vars(processes).update(count=count, _state=state)
-            parts.append(processes.part(range(length), size))
+            parts.append(processes.shard(range(length), size))
         assert [item for part in parts for item in part] == list(range(length))
         assert all(part[0] % size == 0 for part in parts if part)
         batches = [-(-len(part) // size) for part in parts]

@@ -26,9 +26,10 @@ def load(name, **options):
 
 network = load("sral", weights=weights)
 saliency = load("saliency", weights=weights)
-import datasets, datasets.features  # the other one, found on this folder's path
+import utils, datasets, datasets.features  # the other one, found on this folder's path
 again = load("sral", weights=weights)  # now the other one is loaded and must step aside
 import datasets as still
+assert utils.whose == "theirs" and sys.modules["utils"] is utils
 same = torch.equal(*(each(torch.ones(1, 3, 64, 96))["logits"] for each in (network, again)))
 saliency(image).save("map.png")
 print(json.dumps([datasets.whose, datasets.features.whose, still is datasets, same, repository in sys.path]))
@@ -49,6 +50,8 @@ def test_from_another_folder_beside_another_datasets_package(tmp_path, small_wei
     other.mkdir()
     (other / "__init__.py").write_text("whose = 'theirs'")
     (other / "features.py").write_text("whose = 'theirs too'")
+    (tmp_path / "utils").mkdir()
+    (tmp_path / "utils" / "__init__.py").write_text("whose = 'theirs'")
     write_picture(tmp_path / "harbor.png")
     (tmp_path / "script.py").write_text(ELSEWHERE)
     command = [sys.executable, "script.py", str(ROOT), str(small_weights), "harbor.png"]
@@ -102,7 +105,7 @@ def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
     ways = {
         "default": ({}, []),
         "own": ({"size": "original", "raw": True}, ["--size", "original", "--raw"]),
-        "mean": ({"symmetries": "mirror"}, ["--symmetries", "mirror"]),
+        "mean": ({"tta": "mirror"}, ["--tta", "mirror"]),
     }
     for name, (options, flags) in ways.items():
         saliency = load("saliency", weights=str(small_weights), **options)
@@ -131,7 +134,8 @@ def test_without_weights_the_light_network_makes_the_map(tmp_path):
         ("sral", {"training": True, "super_resolution": False}, "guidance needs super_resolution"),
         ("saliency", {"weights": "nowhere.safetensors"}, "no such file"),
         ("saliency", {"weights": "SMALL", "size": 300}, "choose network or original"),
-        ("saliency", {"weights": "SMALL", "symmetries": "all"}, "choose mirror or eight"),
+        ("saliency", {"weights": "SMALL", "tta": "all"}, "choose mirror or eight"),
+        ("saliency", {"weights": "SMALL", "symmetries": "mirror"}, "symmetries is now tta: use tta='mirror'"),
         ("saliency", {"weights": "SMALL", "precision": "int8"}, "is for exported networks"),
         (
             "saliency",

@@ -1,12 +1,12 @@
-"""The mean of several networks' weights as one network: near to their ensemble, at the cost of one.
+"""Average the weights of several networks into one: close to their ensemble, at the cost of one network.
 
-    python -m tools.average_weights runs/A/last.safetensors runs/B/last.safetensors --output runs/soup.safetensors
+    python -m tools.average_weights runs/A/last.safetensors runs/B/last.safetensors --output runs/average.safetensors
     python -m tools.average_weights runs/A/checkpoints/*.safetensors weights/START.safetensors \\
-        --output runs/soup.safetensors
+        --output runs/average.safetensors
 
-It is a network of use only where all come from one trained network: runs that started from it (train.py --weights) and
-differ in seed, augmentation or rate (model soups, Wortsman et al., ICML 2022), stages of one run (stochastic weight
-averaging, Izmailov et al., UAI 2018), and that network itself. Score it before you believe in it.
+All files must come from one trained network: runs that started from it (train.py --weights) and differ in seed,
+augmentation or learning rate (model soups, Wortsman et al., ICML 2022), or checkpoints of one run (stochastic weight
+averaging, Izmailov et al., UAI 2018). Otherwise the average is of no use. Score it before you use it.
 """
 
 import argparse
@@ -16,22 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from models.config import without_sizes
-from models.vit import for_grid
+from models.detector import Detector
+from models.hosts import Host
+from models.state import resample_positions
 from models.weights import load_detector, read_header, save_weights
-from tools.inspect_sr import load_checkpointed
+from tools.inspect_sr import load_checkpoint_network
 from training.checkpoint import FOLDER
 
 
-def soup(sources: Sequence[Path], target: Path, command: str = "") -> None:
+def average(sources: Sequence[Path], output: Path, command: str = "") -> None:
     """Write the inference network whose parameters and statistics are the means of several files'.
 
     Args:
-        sources: weights files and training runs' checkpoints of one detector, sizes apart; the first has the result's.
-        target: the .safetensors file to write; what the files say about themselves goes along, as `soup_of`.
-        command: how it was made, for the file to say.
+        sources: weights files and training runs' checkpoints of one detector; sizes may differ. The result has the
+            configuration of the first.
+        output: the .safetensors file to write. It records what the files say about themselves, as `average_of`.
+        command: how it was made; recorded too.
 
     Raises:
         FileNotFoundError, ValueError: as `models.weights.load_detector`; or the files are not of one detector.
@@ -40,41 +42,41 @@ def soup(sources: Sequence[Path], target: Path, command: str = "") -> None:
     first = found[0][0]
     for source, (detector, _) in zip(sources, found, strict=True):
         if without_sizes(detector.config) != without_sizes(first.config):
-            raise ValueError(f"{source} is of another detector than {sources[0]}: a mean needs one configuration")
-    states = [for_grid(part.state_dict(), part.config.tokens, first.config.tokens) for part, _ in found]
+            raise ValueError(f"{source} is of another detector than {sources[0]}: average files of one configuration")
+    states = [resample_positions(part.state_dict(), part.config.tokens, first.config.tokens) for part, _ in found]
     means = {
         key: torch.stack([state[key] for state in states]).mean(dim=0) if value.is_floating_point() else value
         for key, value in states[0].items()
     }
     first.load_state_dict(means)
-    save_weights(target, first, {"command": command, "soup_of": [about for _, about in found]})
+    save_weights(output, first, {"command": command, "average_of": [about for _, about in found]})
 
 
-def _read(source: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A file's detector, and what it says about itself."""
+def _read(source: Path) -> tuple[Detector | Host, dict[str, Any]]:
+    """Return a file's detector, and what the file says about itself."""
     if source.parent.name != FOLDER:
         return load_detector(source), read_header(source)["about"]
-    settings, network = load_checkpointed(source)
+    settings, network = load_checkpoint_network(source)
     return network.detector, {"checkpoint": source.stem, "seed": settings.seed, "epochs": settings.epochs}
 
 
 def main() -> None:
-    """Average some files."""
+    """Average the files that the command line names."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.average_weights",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sources", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints of one detector"
+        "sources", type=Path, nargs="+", metavar="FILE", help="a weights file, or a checkpoint of a run"
     )
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
     options = parser.parse_args()
     try:
-        soup(options.sources, options.output, " ".join(["tools.average_weights", *sys.argv[1:]]))
+        average(options.sources, options.output, " ".join(["tools.average_weights", *sys.argv[1:]]))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"{options.output}: the mean of {len(options.sources)}")
+    print(f"{options.output}: the average of {len(options.sources)} files")
 
 
 if __name__ == "__main__":

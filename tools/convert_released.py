@@ -1,6 +1,6 @@
-"""The authors' checkpoints in our names. A command too:
+"""Convert a checkpoint of the authors' release into a weights file of this project.
 
-python -m tools.convert_released IN.pth OUT.safetensors [--pruned]
+python -m tools.convert_released SRAL_ORSSD.pth --output sral_orssd.safetensors [--pruned]
 """
 
 import argparse
@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from models.config import SRALConfig
-from models.saved_state import read_saved_state
 from models.sral import SRAL, build_sral
-from models.weights import fill, save_weights
+from models.state import fill
+from models.weights import save_weights
+from utils.torch_file import read_torch_file
 
 _LAYERS = {  # ours -> released, inside a transposed aggregation block
     "fuse": "fuse", "norm": "bn1",
@@ -23,7 +24,7 @@ _ASRD = {"shallow": "down", "fuse": "fuse", "predict": "pred_sr", "features": "s
 
 
 def released_name(ours: str) -> str:
-    """The name that the release gives to a parameter or buffer of our training network with the default ResNet-50."""
+    """Return the name that the release gives to a tensor of our training network with the default ResNet-50."""
     part, _, rest = ours.removeprefix("detector.").partition(".")
     if part == "encoder":
         return "bkbone." + rest.removeprefix("body.")
@@ -74,7 +75,7 @@ def convert(released: dict[str, Tensor], where: str = "released checkpoint") -> 
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a released .pth without running any code in it.
+    """Read a released .pth, which may be untrusted: nothing in it is run.
 
     Raises:
         FileNotFoundError: no such file.
@@ -83,19 +84,19 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"released checkpoint {path}: no such file")
     try:
-        state = read_saved_state(path)
+        return read_torch_file(path)
     except ValueError as error:
         raise ValueError(f"{path}: not a plain state dict ({error})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds something other than a plain state dict of tensors")
-    return state
 
 
 def main() -> None:
     """Convert one checkpoint."""
-    parser = argparse.ArgumentParser(description="Turn a checkpoint of the authors' release into ours.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_released",
+        description="Convert a checkpoint of the authors' release into a weights file of this project.",
+    )
     parser.add_argument("checkpoint", type=Path, help="SRAL_ORSSD.pth, SRAL_EORSSD.pth or SRAL_ORS_4199.pth")
-    parser.add_argument("output", type=Path, help="the .safetensors file to write")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--pruned", action="store_true", help="write the inference network only")
     options = parser.parse_args()
     try:

@@ -1,18 +1,17 @@
-"""What the SR branch makes of the validation images: beside the bicubic image and the target, with PSNR and SSIM.
+"""Compare the SR branch's output on the validation images with bicubic upsampling and the target.
 
-    python -m tools.inspect_sr RUN --output sr.png [--weights FILE …] [--rows N] [--host-file FILE.py]
+    python -m tools.inspect_sr RUN --output sr.png [--weights FILE …] [--num-images N] [--host-file FILE.py]
 
-Shown are the run's checkpoints, the oldest first, and then its best.safetensors; or the files that --weights names, of
-this run or of others on the same data. (`--checkpoints_kept 100` has a run keep what it was like after every epoch.)
-The table has the means over the validation part; the picture shows a part of a few of its images, pixel by pixel. PSNR
-and SSIM (Gaussian window, σ 1.5) are those of the luma, in [0, 1].
+The networks are the run's checkpoints, oldest first, and its best.safetensors; or the files that --weights names, of
+this run or of others on the same data. (`--checkpoints_kept 100` keeps a checkpoint of every epoch.) The table holds
+PSNR and SSIM (Gaussian window, σ 1.5) of the luma in [0, 1], averaged over all validation images. The PNG shows a crop
+of a few images at full resolution.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +22,13 @@ from torch import Tensor
 from datasets.cache import Records
 from datasets.loader import SalientObjectBatches, Views
 from datasets.transforms import ycbcr_to_rgb
-from models.config import from_dict
 from models.hosts import run_host_file
 from models.resize import bicubic_double
 from models.sral import SRAL, build_sral
-from models.weights import fill, load_sral, read_header
+from models.state import fill
+from models.weights import load_sral, read_header
 from training.checkpoint import FOLDER, checkpoints, read_network
-from training.config import TrainingConfig
+from training.config import TrainingConfig, from_record
 from training.data import find_data
 from training.visualize import TILE, draw_validation
 
@@ -38,62 +37,62 @@ BICUBIC = "bicubic"
 
 
 def quality(image: np.ndarray, target: np.ndarray) -> tuple[float, float]:
-    """PSNR in dB and SSIM of one H×W luma image, both in [0, 1]."""
+    """Return PSNR in dB and SSIM of one H×W luma image; image and target in [0, 1]."""
     similarity = structural_similarity(
         image, target, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     return float(peak_signal_noise_ratio(target, image, data_range=1.0)), float(similarity)
 
 
-def read_settings(run: Path) -> TrainingConfig:
-    """The settings of a run folder. Raises a FileNotFoundError or ValueError where it is none."""
+def read_config(run: Path) -> TrainingConfig:
+    """Return the configuration of a run. Raise a FileNotFoundError or ValueError if the folder holds none."""
     path = run / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no run's folder: there is no {path}")
     try:
-        return from_dict(TrainingConfig, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return from_record(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
     except (TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def stages_of(run: Path) -> list[Path]:
-    """A run's checkpoints, the oldest first, and its best weights."""
+def find_networks(run: Path) -> list[Path]:
+    """Return a run's checkpoints, oldest first, and its best weights."""
     return [*reversed(checkpoints(run)), *[path for path in [run / "best.safetensors"] if path.is_file()]]
 
 
-def find_stages(run: Path, weights: list[Path] | None, host_file: Path | None) -> tuple[TrainingConfig, list[Path]]:
-    """A run's settings, and the files to look at: those that were named, or the run's stages.
+def open_run(run: Path, weights: list[Path] | None, host_file: Path | None) -> tuple[TrainingConfig, list[Path]]:
+    """Return a run's configuration and the files to examine: `weights`, or else the run's own.
 
     Raises:
-        FileNotFoundError, ValueError: no such run, or it has no stages yet; as `run_host_file`.
+        FileNotFoundError, ValueError: no such run, or it has no weights yet; or as `run_host_file`.
     """
     if host_file:
         run_host_file(host_file)
-    settings, files = read_settings(run), weights or stages_of(run)
+    config, files = read_config(run), weights or find_networks(run)
     if not files:
         raise ValueError(f"{run} has neither checkpoints nor best.safetensors")
-    return settings, files
+    return config, files
 
 
-def load_checkpointed(path: Path) -> tuple[TrainingConfig, SRAL]:
-    """A checkpoint's settings, and the training network that the run would write as its weights then.
+def load_checkpoint_network(path: Path) -> tuple[TrainingConfig, SRAL]:
+    """Return a checkpoint's configuration and the training network whose weights the run would write at that step.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be read.
     """
     recorded, state = read_network(path)
-    settings = from_dict(TrainingConfig, recorded, str(path))
-    return settings, fill(build_sral(settings.network()), state, str(path))
+    config = from_record(recorded, str(path))
+    return config, fill(build_sral(config.network()), state, str(path))
 
 
-def load_stage(path: Path) -> tuple[str, SRAL]:
-    """A caption and the training network, in eval mode, of a weights file or a checkpoint.
+def load_network(path: Path) -> tuple[str, SRAL]:
+    """Return a caption and the training network, in eval mode, of a weights file or a checkpoint.
 
     Raises:
-        FileNotFoundError, ValueError: it cannot be read, or it does not super-resolve.
+        FileNotFoundError, ValueError: the file cannot be read, or its network has no SR branch.
     """
     if path.parent.name == FOLDER:
-        caption, network = f"step {int(path.stem.removeprefix('step_'))}", load_checkpointed(path)[1]
+        caption, network = f"step {int(path.stem.removeprefix('step_'))}", load_checkpoint_network(path)[1]
     else:
         network = load_sral(path)
         epoch = read_header(path)["about"].get("epoch")
@@ -103,91 +102,87 @@ def load_stage(path: Path) -> tuple[str, SRAL]:
     return caption, network.eval()
 
 
-class Seen:
-    """The validation images of a run, and what has been made of them.
+class Comparison:
+    """Super-resolves the validation images of a run with several networks, and keeps a few images for the PNG.
 
     Args:
-        settings: the run's.
-        rows: images to keep for the picture.
+        config: the run's configuration.
+        num_images: number of images in the PNG.
 
     Raises:
         ValueError: the run has no validation part.
     """
 
-    def __init__(self, settings: TrainingConfig, rows: int):
-        _, _, pairs = find_data(settings.data)
+    def __init__(self, config: TrainingConfig, num_images: int):
+        _, pairs = find_data(config.data)
         if not pairs:
             raise ValueError("the run has no validation part (data.validation is 0)")
-        detector = settings.detector
-        self.samples = SalientObjectBatches(Records(pairs, detector.input_size, name=settings.data.dataset))
+        detector = config.detector
+        self.samples = SalientObjectBatches(Records(pairs, detector.input_size, name=config.data.dataset))
         self.views = Views(detector.input_size, detector.mean, detector.std)
-        few = self.samples.spread(rows)
-        self.stems, self.few = few["stem"], self.views(few)
-        self.columns = {"target": self._parts(self.few["sr_target"])}
+        shown = self.samples.spread(num_images)
+        self.stems, self.shown = shown["stem"], self.views(shown)
+        self.columns = {"target": self._crops(self.shown["sr_target"])}
         self.notes: dict[str, list[str]] = {}
 
     @torch.inference_mode()
-    def look(self, caption: str, network: SRAL | None) -> tuple[float, float]:
-        """Super-resolve every image, by a network or, without one, bicubically.
+    def add(self, caption: str, network: SRAL | None) -> tuple[float, float]:
+        """Super-resolve every image with a network, or bicubically without one; return mean PSNR in dB and SSIM."""
 
-        Returns:
-            The mean PSNR in dB and SSIM.
-        """
-
-        def image_of(made: dict[str, Tensor]) -> Tensor:
+        def super_resolve(views: dict[str, Tensor]) -> Tensor:
             if network is None:
-                return bicubic_double(made["ycbcr"]).clamp(0, 1)
-            residual = network(made["rgb"], made["ycbcr"])["sr_residual"]
-            return network.asrd.trained_image(residual, made["ycbcr"]).clamp(0, 1)
+                return bicubic_double(views["ycbcr"]).clamp(0, 1)
+            residual = network(views["rgb"], views["ycbcr"])["sr_residual"]
+            return network.asrd.trained_image(residual, views["ycbcr"]).clamp(0, 1)
 
-        found = {}
+        scores = {}
         for batch in self.samples.in_batches(BATCH):
-            made = self.views(batch)
-            for stem, image, target in zip(batch["stem"], image_of(made), made["sr_target"], strict=True):
-                found[stem] = quality(image[0].numpy(), target[0].numpy())
-        self.columns[caption] = self._parts(image_of(self.few))
-        self.notes[caption] = ["{:.2f} dB, {:.4f}".format(*found[stem]) for stem in self.stems]
-        psnr, ssim = np.mean(list(found.values()), axis=0).tolist()
+            views = self.views(batch)
+            for stem, image, target in zip(batch["stem"], super_resolve(views), views["sr_target"], strict=True):
+                scores[stem] = quality(image[0].numpy(), target[0].numpy())
+        self.columns[caption] = self._crops(super_resolve(self.shown))
+        self.notes[caption] = ["{:.2f} dB, {:.4f}".format(*scores[stem]) for stem in self.stems]
+        psnr, ssim = np.mean(list(scores.values()), axis=0).tolist()
         return psnr, ssim
 
     def draw(self, path: Path, title: str) -> None:
-        """Write the picture: a row an image; a column for the target, the bicubic image and each network."""
+        """Write the PNG: one row for each image; columns for the target, the bicubic image and each network."""
         draw_validation(path, self.columns, self.stems, title, self.notes)
 
-    def _parts(self, ycbcr: Tensor) -> Tensor:
-        """RGB parts of the few images that are drawn."""
-        return torch.stack([_part(*each) for each in zip(ycbcr_to_rgb(ycbcr), self.few["mask"], strict=True)])
+    def _crops(self, ycbcr: Tensor) -> Tensor:
+        """Return RGB crops of the images in the PNG."""
+        return torch.stack([_crop(*each) for each in zip(ycbcr_to_rgb(ycbcr), self.shown["mask"], strict=True)])
 
 
-def _part(image: Tensor, mask: Tensor) -> Tensor:
-    """The TILE×TILE part (or less) of a 3×H×W image whose middle is the mask's, 1×H×W."""
+def _crop(image: Tensor, mask: Tensor) -> Tensor:
+    """Return the TILE×TILE crop of a 3×H×W image around the centroid of its mask, 1×H×W; less for small images."""
     weight = mask[0] + 1e-6
     starts = []
     for axis, side in enumerate(mask.shape[1:]):
-        middle = float((weight.sum(1 - axis) * torch.arange(side)).sum() / weight.sum())
-        starts.append(min(max(round(middle) - TILE // 2, 0), max(side - TILE, 0)))
+        center = float((weight.sum(1 - axis) * torch.arange(side)).sum() / weight.sum())
+        starts.append(min(max(round(center) - TILE // 2, 0), max(side - TILE, 0)))
     top, left = starts
     return image[:, top : top + TILE, left : left + TILE]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Look at one run."""
-    options = _parsed(arguments)
+    """Run the command. Bad input ends with one line on standard error and a non-zero exit status."""
+    options = _parse_arguments(arguments)
     try:
-        settings, files = find_stages(options.run, options.weights, options.host_file)
-        if options.rows < 1:
-            raise ValueError(f"--rows {options.rows}: at least 1")
-        seen = Seen(settings, options.rows)
-        lines = [("", "PSNR, dB", "SSIM"), _line(BICUBIC, seen.look(BICUBIC, None))]
+        config, files = open_run(options.run, options.weights, options.host_file)
+        if options.num_images < 1:
+            raise ValueError(f"--num-images {options.num_images}: at least 1")
+        comparison = Comparison(config, options.num_images)
+        lines = [("", "PSNR, dB", "SSIM"), _line(BICUBIC, comparison.add(BICUBIC, None))]
         for path in files:
-            caption, network = load_stage(path)
-            caption = caption if caption not in seen.notes else f"{path.parent.name}/{caption}"
-            lines.append(_line(caption, seen.look(caption, network)))
-        where = f"{len(seen.samples)} validation images of {settings.data.dataset}"
-        seen.draw(options.output, f"{options.run}: parts of {len(seen.stems)} of {where}")
+            caption, network = load_network(path)
+            caption = caption if caption not in comparison.notes else f"{path.parent.name}/{caption}"
+            lines.append(_line(caption, comparison.add(caption, network)))
+        data = f"{len(comparison.samples)} validation images of {config.data.dataset}"
+        comparison.draw(options.output, f"{options.run}: parts of {len(comparison.stems)} of {data}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"{where}, luma\n")
+    print(f"{data}, luma\n")
     print("\n".join(f"{name:28} {psnr:>8} {ssim:>7}".rstrip() for name, psnr, ssim in lines))
 
 
@@ -195,17 +190,24 @@ def _line(caption: str, scores: tuple[float, float]) -> tuple[str, str, str]:
     return caption, f"{scores[0]:.2f}", f"{scores[1]:.4f}"
 
 
-def _parsed(arguments: Sequence[str] | None) -> Any:
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.inspect_sr", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.inspect_sr",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="a training run's folder; its settings say what is validated on")
-    add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints to show instead")
-    add("--output", type=Path, required=True, metavar="FILE", help="the PNG to write")
-    add("--rows", type=int, default=6, metavar="N", help="images in the picture (default: 6)")
-    add("--host-file", type=Path, metavar="FILE.py", help="registers the network, where it is your own; it is run")
-    return parser.parse_args(arguments)
+    add("run", type=Path, metavar="RUN", help="folder of a training run; its configuration names the validation images")
+    add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
+    add("--output", type=Path, required=True, metavar="FILE", help="PNG file to write")
+    add("--num-images", type=int, default=6, metavar="N", help="images in the PNG (default: 6)")
+    add("--rows", help=argparse.SUPPRESS)
+    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
+    options = parser.parse_args(arguments)
+    if options.rows is not None:
+        parser.error(f"--rows is now --num-images: use --num-images {options.rows}")
+    return options
 
 
 if __name__ == "__main__":

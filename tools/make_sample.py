@@ -1,6 +1,6 @@
-"""A small set in ORSSD's layout, rendered by our own code: data for the demo and the tests without any download.
+"""Render a small data set in ORSSD's layout: `python -m tools.make_sample ROOT [--train N --test N --seed N]`.
 
-`python -m tools.make_sample ROOT [--train N --test M --seed S]` writes it.
+The repository holds such a set in datasets/sample, made with `--train 44 --test 16`; this command renders larger ones.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tools.scenery.scene import render_scene
 TRAIN, TEST, SEED = 200, 40, 2021
 MARKER = "sample.json"
 VERSION = 1
-"""Raised whenever the same arguments give other pixels, so that an older set is not taken for the same."""
+"""Raised whenever the same arguments give other pixels, so that an older set is not mistaken for a new one."""
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -31,14 +31,21 @@ GOLDEN = (5**0.5 - 1) / 2
 def make_sample_set(
     root: Path | str, train: int = TRAIN, test: int = TEST, seed: int = SEED, workers: int | None = None
 ) -> Path:
-    """Write the sample set, unless it is there already, and return its root.
+    """Render the sample set, unless it is at `root` already, and return `root`.
 
-    `root` gets `{train,test}-images/NNNN.jpg`, `{train,test}-labels/NNNN.png` (one channel, 0 or 255) and a marker that
-    says how it was made. The same arguments give the same bytes (with the same Pillow and NumPy on the same kind of
-    processor), however many `workers` render it (None: a process a core); and a larger set begins as a smaller one
-    does. It is written beside `root` and renamed when whole.
+    `root` gets `{train,test}-images/NNNN.jpg`, `{train,test}-labels/NNNN.png` (one channel, 0 or 255) and a marker file
+    with the arguments. The set is written to a temporary folder and renamed when it is complete. The same arguments
+    give the same bytes with the same Pillow and NumPy on the same kind of processor. A larger set contains the images
+    of a smaller one.
 
-    Raises ValueError where `root` holds anything but this very set.
+    Args:
+        root: the folder to write.
+        train, test: number of pairs in each split, from 1.
+        seed: seed of all images, from 0.
+        workers: processes that render; None for one a core, at most 16. The bytes do not depend on it.
+
+    Raises:
+        ValueError: an argument is out of range, or `root` holds anything but this set.
     """
     root = Path(root)
     if train < 1 or test < 1 or seed < 0:
@@ -63,7 +70,11 @@ def make_sample_set(
 
 
 def _is_there(root: Path, marker: str, numbers: dict[str, Iterable[int]]) -> bool:
-    """Whether this very set is there, whole; False where there is nothing or an empty folder."""
+    """Return whether this set is there and complete; False where there is nothing or an empty folder.
+
+    Raises:
+        ValueError: there is something else, or files of the set are missing.
+    """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     if not (root / MARKER).is_file():
@@ -96,20 +107,22 @@ def _render(task: tuple[Path, str, int, tuple[int, int, int]]) -> None:
     rng = np.random.default_rng(key)
     seed, which, index = key
     first = np.random.default_rng((seed, which)).random()
-    image, mask = render_scene(rng, kind_at((first + index * GOLDEN) % 1))  # every run of images has its share of kinds
+    image, mask = render_scene(
+        rng, kind_at((first + index * GOLDEN) % 1)
+    )  # any consecutive images have each kind's share
     image_path, mask_path = _paths(root, split, number)
     image.save(image_path, quality=int(rng.integers(78, 95)))
     mask.save(mask_path, optimize=True)
 
 
 def main() -> None:
-    """Write a sample set from the command line."""
-    about = "Write a small rendered data set in ORSSD's layout: images, masks, the same bytes every time."
+    """Render a sample set from the command line."""
+    about = "Render a small data set in ORSSD's layout. The same arguments give the same images and masks."
     parser = argparse.ArgumentParser(prog="python -m tools.make_sample", description=about)
-    parser.add_argument("root", type=Path, help="folder to write; kept as it is where it holds the same set")
-    parser.add_argument("--train", type=int, default=TRAIN, help="training pairs (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=TEST, help="test pairs (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=SEED, help="seed of everything in them (default: %(default)s)")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder to write; kept where it holds the same set")
+    parser.add_argument("--train", type=int, metavar="N", default=TRAIN, help="training pairs (default: %(default)s)")
+    parser.add_argument("--test", type=int, metavar="N", default=TEST, help="test pairs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, metavar="N", default=SEED, help="seed of all images (default: %(default)s)")
     options = parser.parse_args()
     start = time.perf_counter()
     try:

@@ -1,127 +1,265 @@
-"""Many training runs by one command: configurations × seeds, and one table of mean ± standard deviation.
+"""Train configurations × seeds by one command, and write one table of mean ± standard deviation.
 
     python -m tools.sweep --list LIST.yaml [--jobs N] [--dry-run] [-- --key value …]
     python -m tools.sweep --configs configs/light.yaml configs/paper.yaml --seeds 1 2 3 --output runs/table
 
-LIST.yaml names the configurations; an option after it replaces what it says:
+LIST.yaml names the configurations. An option on the command line overrides its key:
 
     output: runs/ablation                 # the folder of all runs and of the table
     seeds: [1, 2, 3]
-    common: {epochs: 40}                  # settings of every run, over its config file's
-    runs:                                 # the table's rows; gains are against the first, or a row's own baseline
+    common: {epochs: 40}                  # settings of every run; they override the run's config file
+    runs:                                 # the rows of the table; the first is the baseline unless a row names its own
       plain: {config: configs/light.yaml, super_resolution: false, guidance: false}
       sral: {config: configs/light.yaml}
       slow: {config: configs/light.yaml, optimizer: {lr: 5.0e-4}, data.workers: 2, baseline: sral}
-    test: {ORSSD: data/ORSSD}             # score these sets' test splits too, under both protocols
+    test: {ORSSD: data/ORSSD}             # data sets whose test split is scored too, under both protocols
 
-Each run is `train.py --config=FILE --key=value … --output=OUTPUT/NAME/seed_N --seed=N --resume`; what follows `--` goes
-to all of them. A finished run is skipped, another goes on from its last checkpoint, so the same command continues after
-any stop. A run that fails is reported, and the others go on. Paths are relative to the current directory. Written to
-the output folder:
+Each run is `train.py --config=FILE --key=value … --output=OUTPUT/NAME/seed_N --seed=N --resume`. Options after `--` go
+to every run. A finished run is skipped and an unfinished run resumes from its last checkpoint, so the same command
+continues after any stop. A failed run is reported and the others continue. Paths are relative to the current directory.
 
-    NAME/seed_N/                  a run's folder; output.log there is all that its commands said
-    NAME/seed_N/maps/SET          its test maps, and in scores/SET/PROTOCOL its test scores
-    table.md  table.csv           renewed after each run; the CSV has the gain in every figure and its p-value
+The output folder holds:
+
+    NAME/seed_N/                  the run's folder; output.log has the output of its commands
+    NAME/seed_N/maps/SET          test maps, with their scores in scores/SET/PROTOCOL
+    table.md  table.csv           rewritten after each run; the CSV has the gain and its p-value for every metric
+
+The gain is the mean difference from the baseline over the seeds that both have. Its p-value and 95 % interval are those
+of the paired t-test. The p-values have Holm's correction over all comparisons of a table (one data set and protocol).
 """
 
+import argparse
 import json
+import re
+import shlex
 import sys
-from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_loader
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PrivateAttr, ValidationError
 
+from compute_results.options import CommandParser
 from compute_results.table_config import UniqueKeys
-from training.config import OneLineParser, flatten
-from training.crew import Commands, Crew
-from training.plan import Plan, check, describe
-from training.summary import write_table
+from tools.sweep_runner import COMMANDS, Run, Runner
+from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
+from training.config import TrainingConfig, differences, flatten, parse
+from utils.files import atomic_write
+from utils.text import one_line
 
-_GIVEN_HERE = ("config", "output", "seed", "resume")
+SET_BY_SWEEP = ("config", "output", "seed", "resume")
 
 
-def main(arguments: Sequence[str] | None = None, commands: Commands | None = None) -> None:
-    """Run the command; bad input ends it with one line."""
-    sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β is no reason to stop a training
+class Sweep(BaseModel):
+    """The content of LIST.yaml, overridden by the options of the command line.
+
+    Attributes:
+        output: the folder of all runs and of the table.
+        seeds: each configuration is run with each seed.
+        runs: the settings of train.py by the configuration's name, with `config`, its file, and `baseline`.
+        common: settings of every run.
+        test: the folder of each data set whose test split is scored, by the data set's name.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    output: str
+    seeds: list[NonNegativeInt]
+    runs: dict[str, dict[str, Any]]
+    common: dict[str, Any] = {}
+    test: dict[str, str] = {}
+    _extra: list[str] = PrivateAttr(default_factory=list)  # options of train.py for every run, given after --
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """The configuration that each configuration is compared with; a baseline names itself."""
+        return {name: run.get("baseline", next(iter(self.runs))) for name, run in self.runs.items()}
+
+    @property
+    def configurations(self) -> dict[str, list[str]]:
+        """The options of train.py by the configuration's name. Raise ValueError for a key that is set here."""
+        return {name: [*_train_options(name, run, self.common), *self._extra] for name, run in self.runs.items()}
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """All runs. Every configuration is run with one seed before the next seed, so an early table compares them."""
+        named = [(name, seed, options) for seed in self.seeds for name, options in self.configurations.items()]
+        return [Run(name, seed, Path(self.output, name, f"seed_{seed}"), options) for name, seed, options in named]
+
+    def check(self) -> None:
+        """Check all that can be wrong before anything runs.
+
+        Raises:
+            ValueError: impossible seeds or names; settings that train.py refuses; a missing test set; a finished run
+                with other settings than those of the list.
+        """
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {' '.join(map(str, self.seeds))}: give each once")
+        for option in self._extra:
+            if option.partition("=")[0].removeprefix("--") in SET_BY_SWEEP:
+                raise ValueError(f"{option} after --: the sweep sets it for each run")
+        for name, baseline in self.baselines.items():
+            if not re.fullmatch(r"\w[\w.+-]*", name):
+                raise ValueError(f"run {name!r}: the name becomes a folder; make it of letters, digits and ._+-")
+            if baseline not in self.runs:
+                raise ValueError(f"run {name}: its baseline {baseline!r} is none of {', '.join(self.runs)}")
+        for name, root in self.test.items():
+            if not Path(root).is_dir():
+                raise ValueError(f"test set {name}: there is no folder {root}")
+        settings = {name: _settings(name, options) for name, options in self.configurations.items()}
+        for run in self.all_runs:
+            asked = replace(settings[run.configuration], seed=run.seed)
+            changed = differences(asked, run.recorded()) if run.finished() else []
+            if changed:
+                raise ValueError(
+                    f"{run.folder} is finished with other settings: {'; '.join(changed)}; choose another --output, or "
+                    "remove that folder to train it again"
+                )
+
+    def describe(self) -> str:
+        """Return a line for each run: skip, score, resume or run, with the training command."""
+        lines = []
+        for run in self.all_runs:
+            action = {"finished": "skip", "resumed": "resume", "started": "run"}[run.state]
+            command = "" if action == "skip" else f": train.py {shlex.join(run.arguments)}"
+            action = "score" if action == "skip" and any(map(run.unscored, self.test)) else action
+            lines.append(f"{action:6}  {run.configuration} seed {run.seed}{command}")
+        return "\n".join(lines)
+
+    def write_table(self) -> str:
+        """Write OUTPUT/table.md and table.csv from the finished runs. Return the Markdown, '' without any scores."""
+        kinds = [VALIDATION, *((name, protocol) for name in self.test for protocol in PROTOCOLS)]
+        values = [
+            (run.configuration, run.seed, *kind, metric, value)
+            for kind in kinds
+            for run in self.all_runs
+            for metric, value in run.scores(*kind).items()
+        ]
+        scores = pd.DataFrame(values, columns=["configuration", "seed", "scored", "protocol", "figure", "value"])
+        if scores.empty:
+            return ""
+        rows = summarize(scores, self.baselines)
+        table = markdown(rows, self.baselines)
+        atomic_write(Path(self.output, "table.md"), table)
+        atomic_write(Path(self.output, "table.csv"), rows.to_csv(index=False, lineterminator="\n"))
+        return table
+
+
+def _train_options(name: str, run: dict[str, Any], common: dict[str, Any]) -> list[str]:
+    own = {key: value for key, value in run.items() if key not in ("config", "baseline")}
+    settings = flatten(common) | flatten(own)
+    for key in [key for key in settings if key in SET_BY_SWEEP]:
+        raise ValueError(f"run {name}: {key} cannot be set; the sweep sets it for each run")
+    texts = {key: v if isinstance(v, str) else json.dumps(v, default=str) for key, v in settings.items()}
+    file = [f"--config={run['config']}"] if "config" in run else []
+    return [*file, *(f"--{key}={text}" for key, text in texts.items())]
+
+
+def _settings(name: str, options: Sequence[str]) -> TrainingConfig:
+    """Return the settings as train.py sees them. Raise ValueError if train.py refuses them."""
     try:
-        plan, options = plan_of(sys.argv[1:] if arguments is None else arguments)
-        check(plan)
+        start = parse(options)
+    except (SystemExit, ValueError) as error:  # parse exits with its message
+        raise ValueError(f"run {name}: {str(error).removeprefix('error: ')}") from error
+    if start.dry_run:
+        raise ValueError("--dry-run after --: it is an option of the sweep, put it before --")
+    return start.settings
+
+
+def _test_set(text: str) -> tuple[str, str]:
+    name, _, root = text.partition("=")
+    if not name or not root:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, root
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    usage = "python -m tools.sweep [options] [-- --key value ...]"
+    parser = CommandParser(prog="python -m tools.sweep", usage=usage, description=__doc__)
+    add = parser.add_argument
+    add("--list", type=Path, metavar="LIST.yaml", help="the list of runs, in the layout above")
+    add("--configs", nargs="+", default=[], metavar="FILE", help="without a list: configuration files")
+    add("--seeds", nargs="+", type=int, metavar="N", help="run each configuration with each seed")
+    add("--output", metavar="DIR", help="the folder of all runs and of the table")
+    add("--test", nargs="+", type=_test_set, metavar="NAME=DIR", help="data sets whose test split is scored")
+    add("--jobs", type=_positive, default=1, metavar="N", help="runs at once, each on its own GPU if there are any")
+    add("--dry-run", action="store_true", help="print what would be run, resumed, scored and skipped")
+    return parser
+
+
+def sweep_of(arguments: Sequence[str]) -> tuple[Sweep, argparse.Namespace]:
+    """Return the sweep that the command line describes, and its other options: jobs, dry_run.
+
+    Raises:
+        OSError, ValueError: the list cannot be read; a key is missing, unknown, given twice or of the wrong type.
+        SystemExit: a wrong option, with one line.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = _parser().parse_args(arguments[:end])
+    content: Any = {}
+    if options.list:
+        try:
+            content = yaml.load(options.list.read_text(encoding="utf-8"), UniqueKeys)
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{options.list} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{options.list}: found {content!r}, expected the keys {', '.join(Sweep.model_fields)}")
+    if bool(content.get("runs")) == bool(options.configs):
+        raise ValueError("give the configurations either as --configs FILE ... or as runs in a --list LIST.yaml")
+    if options.configs:
+        content["runs"] = {Path(file).stem: {"config": file} for file in options.configs}
+        if len(content["runs"]) < len(options.configs):
+            raise ValueError(
+                "--configs: two files of one name, which would share a folder: name the runs in a LIST.yaml"
+            )
+    given = {"seeds": options.seeds, "output": options.output, "test": options.test and dict(options.test)}
+    content |= {key: value for key, value in given.items() if value}
+    for key in ("seeds", "output"):
+        if not content.get(key):
+            raise ValueError(f"give {key}, as an option or in LIST.yaml")
+    try:
+        sweep = Sweep.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = f"{options.list or 'options'}: {'.'.join(map(str, first['loc']))}"
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"{key}: unknown key; the keys are {', '.join(Sweep.model_fields)}") from error
+        raise ValueError(
+            f"{key}: found {first['input']!r}; {first['msg'].lower()}; see --help for the layout"
+        ) from error
+    sweep._extra = list(arguments[end + 1 :])
+    return sweep, options
+
+
+def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence[str]] = COMMANDS) -> None:
+    """Run the command; bad input ends it with one line."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β must not stop a training
+    try:
+        sweep, options = sweep_of(sys.argv[1:] if arguments is None else arguments)
+        sweep.check()
         if options.dry_run:
-            print(describe(plan))
+            print(sweep.describe())
             return
-        status = Crew(plan, commands or Commands(), options.jobs).work()
-        table = write_table(plan)
+        status = Runner(sweep.test, commands, options.jobs).run(sweep.all_runs, sweep.write_table)
+        table = sweep.write_table()
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {one_line(error, 1000)}")
     if table:
         print(f"\n{table}")
     if status:
-        print("stopped:" if status > 128 else "some runs failed:", "the same command goes on", file=sys.stderr)
+        print("stopped:" if status > 128 else "some runs failed:", "the same command continues", file=sys.stderr)
     sys.exit(status)
-
-
-def plan_of(arguments: Sequence[str]) -> tuple[Plan, Namespace]:
-    """The plan that the command line names, and its other options: jobs, dry_run.
-
-    Raises:
-        ValueError: something is missing, said twice, or not for the user to say.
-        SystemExit: an unknown key or a value of the wrong type, in one line.
-    """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    extra = arguments[end + 1 :]
-    options = _parser().parse_args(arguments[:end])
-    if bool(options.runs) == bool(options.configs):
-        raise ValueError("give the configurations either as --configs FILE ... or as runs in a --list LIST.yaml")
-    if not options.seeds or not options.output:
-        raise ValueError(f"give {'output' if options.seeds else 'seeds'}, as an option or in LIST.yaml")
-    for option in extra:
-        if option.partition("=")[0].removeprefix("--") in _GIVEN_HERE:
-            raise ValueError(f"{option} after --: each run is given its own")
-    runs = options.runs or {Path(file).stem: {"config": file} for file in options.configs}
-    if len(runs) < len(options.configs):
-        raise ValueError("--configs: two files of one name, which would be their runs': name the runs in a LIST.yaml")
-    baselines = {name: run["baseline"] for name, run in runs.items() if "baseline" in run}
-    configurations = {name: [*_options(name, run, options.common), *extra] for name, run in runs.items()}
-    seeds = [int(seed) for seed in options.seeds]
-    return Plan(Path(options.output), seeds, configurations, options.test, baselines), options
-
-
-def _options(name: str, run: dict[str, Any], shared: dict[str, Any]) -> list[str]:
-    """A configuration as train.py's options: its file, then the settings that all share, then its own."""
-    own = {key: value for key, value in run.items() if key != "baseline"}
-    file = [f"--config={own.pop('config')}"] if "config" in own else []
-    settings = flatten(shared) | flatten(own)
-    for key in settings:
-        if key in _GIVEN_HERE:
-            raise ValueError(f"run {name}: {key} cannot be set, each run is given its own")
-    values = (value if isinstance(value, str) else json.dumps(value, default=str) for value in settings.values())
-    return [*file, *(f"--{key}={value}" for key, value in zip(settings, values, strict=True))]
-
-
-def _parser() -> ArgumentParser:
-    set_loader("yaml_unique", lambda text: yaml.load(text, UniqueKeys), exceptions=(yaml.YAMLError,))
-    parser = OneLineParser(
-        prog="python -m tools.sweep", usage="python -m tools.sweep [options] [-- --key value ...]",
-        description=__doc__, formatter_class=RawDescriptionHelpFormatter, parser_mode="yaml_unique",
-        allow_abbrev=False,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--list", action="config", metavar="LIST.yaml", help="the list of runs, laid out as above")
-    add("--configs", nargs="+", type=str, default=[], metavar="FILE", help="without a list: config files")
-    add("--seeds", nargs="+", type=NonNegativeInt, metavar="N", help="each configuration runs with each")
-    add("--output", type=str, metavar="DIR", help="the folder of all runs and of the table")
-    add("--runs", type=dict[str, dict[str, Any]], default={}, help="settings by the configuration's name")
-    add("--common", type=dict[str, Any], default={}, help="settings of every run")
-    add("--test", type=dict[str, str], default={}, help="sets to score the test splits of: --test.ORSSD data/ORSSD")
-    add(
-        "--jobs", type=PositiveInt, default=1, metavar="N", help="runs at once, each on its own GPU where there are any"
-    )
-    add("--dry-run", action="store_true", help="only say what would be run, resumed, scored and skipped")
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,90 +1,134 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, written whole or not at all.
+"""Checkpoints: everything that a run needs to continue exactly, written atomically.
 
-A checkpoint is a safetensors file: tensors, and beside them JSON. Nothing in it can run code or claim more memory than
-the file has bytes, so that a stranger's checkpoint is no danger.
+A checkpoint is a safetensors file of tensors with JSON in its metadata. It cannot run code, and it cannot claim more
+memory than the file has bytes, so that an untrusted checkpoint is safe to read.
 """
 
 import json
-import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.config import TrainingConfig, differences, plain
+from training.config import TrainingConfig, differences, plain, refuse_old_keys
+from training.distributed import restore_random_state
 from utils.files import TEMPORARY, atomic_path
+from utils.text import one_line
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
 
 
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: complete epochs.
+        step: steps done of the next epoch.
+        steps_per_epoch: steps of an epoch.
+        sums: that epoch's sums of the loss terms so far.
+        epoch_seconds: that epoch's training time so far.
+        seconds: training time of the complete epochs.
+        best: figures of the best epoch, and its number as `epoch`.
+        precision: what the run computes in.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    steps_per_epoch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    best: dict[str, Any] | None = None
+    precision: str = ""
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done in all."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+
 def save_checkpoint(
-    run: Path, settings: TrainingConfig, parts: dict[str, Any], progress: dict[str, Any], step: int, keep: int
+    run: Path,
+    settings: TrainingConfig,
+    parts: dict[str, Any],
+    progress: Progress,
+    random_states: list[dict[str, Any]],
+    keep: int,
 ) -> None:
     """Write RUN/checkpoints/step_NNNNNNNN.safetensors, then remove all but the newest `keep`.
 
     Args:
         run: the run's folder.
         settings: recorded, so that a resumed run is the same run.
-        parts: what has a state_dict: network, average, optimizer, schedule, scaler; None is left out.
-        progress: JSON values: where in which epoch, sums of the losses, the best score.
-        step: steps done in all.
+        parts: objects with a state_dict: network, ema, optimizer, schedule, scaler; None is left out.
+        progress: where the run stands.
+        random_states: of every process, by rank (`training.distributed.gather_random_states`).
         keep: checkpoints to keep, at least 1.
 
     Raises:
-        OSError: it cannot be written; the older ones are intact.
+        OSError: it cannot be written; the older checkpoints are intact.
     """
     state = {
         "settings": plain(settings),
-        "progress": progress,
+        "progress": asdict(progress),
         "parts": {name: part.state_dict() for name, part in parts.items() if part is not None},
-        "random": _random_states(),
+        "random": random_states,
     }
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_without_tensors(state, tensors))
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    with atomic_path(folder / f"step_{step:08}{SUFFIX}") as path:
+    name = f"step_{progress.steps_done:08}{SUFFIX}"
+    with atomic_path(folder / name) as path:
         try:
             save_file(tensors, path, {"format": "sral checkpoint", "tree": tree})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
-    for old in checkpoints(run)[keep:]:
+    found = checkpoints(run)
+    stale = [old for old in found if old.name > name]  # damaged, or counted in steps of another batch size
+    for old in [*stale, *found[len(stale) + keep :]]:
         old.unlink()
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """A run's checkpoints, the newest first."""
+    """Return a run's checkpoints, the newest first."""
     return sorted((run / FOLDER).glob(f"step_*{SUFFIX}"), reverse=True)
 
 
-def load_checkpoint(run: Path, settings: TrainingConfig, parts: dict[str, Any], force: bool = False) -> dict[str, Any]:
-    """Put every part and the random states back where the newest checkpoint left them.
+def load_checkpoint(
+    run: Path, settings: TrainingConfig, parts: dict[str, Any], accelerator: Accelerator, force: bool = False
+) -> tuple[Progress, bool]:
+    """Restore every part, and this process's random state, from the newest checkpoint that can be read.
 
-    One that cannot be read is passed over with a warning: from the one before it the run comes to the same weights.
+    A damaged checkpoint is skipped with a warning: the one before it leads to the same weights.
 
     Args:
         run: the run's folder; it has a checkpoint.
-        settings: of the run that goes on.
+        settings: the settings of the run that continues.
         parts: as given to `save_checkpoint`.
-        force: take a checkpoint of other settings too, with a warning that says what differs.
+        accelerator: knows which process this is.
+        force: accept changed settings, with a warning that names them.
 
     Returns:
-        The progress that was saved.
+        Where the run stood, and whether its settings have changed.
 
     Raises:
-        ValueError: none can be read; it is of a run with other settings; or it does not fit the network.
+        ValueError: no checkpoint can be read, settings have changed, or it does not fit the network.
     """
     path, state = _newest(run)
+    _refuse_older_version(path, state["settings"])
     changed = differences(settings, state["settings"])
     if changed and not force:
         raise ValueError(
@@ -99,34 +143,41 @@ def load_checkpoint(run: Path, settings: TrainingConfig, parts: dict[str, Any], 
                 part.load_state_dict(state["parts"][name])
                 if isinstance(part, Optimizer):
                     _check_optimizer(part)
-        _set_random_states(state["random"])
-        return state["progress"]
+        restore_random_state(state["random"], accelerator)
+        return Progress(**state["progress"]), bool(changed)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} does not fit this run's network or optimizer: {reason}") from error
+        raise ValueError(f"{path} does not fit this run's network or optimizer: {one_line(error)}") from error
 
 
 def read_network(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What network a checkpoint holds: the settings of its run, and the state dict that the run would write as weights.
+    """Return the settings of a checkpoint's run, and the state dict that the run would write as weights.
 
-    Where there is a moving average of the weights, that is what a run writes.
+    These are the EMA's weights if there is an EMA.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; it is no readable checkpoint.
+        FileNotFoundError, ValueError: the file does not exist, or is no readable checkpoint of this version.
     """
     state = _read(path)
+    _refuse_older_version(path, state["settings"])
     try:
-        average = state["parts"].get("average")
-        return state["settings"], average["module"] if average else state["parts"]["network"]
+        if ema := state["parts"].get("ema"):
+            weights = {name.removeprefix("module."): value for name, value in ema.items() if name != "_extra_state"}
+            return state["settings"], weights
+        return state["settings"], state["parts"]["network"]
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
 
 
 def clear_unfinished(run: Path) -> None:
-    """Remove what a killed run was in the middle of writing."""
+    """Remove the partial files of a killed run."""
     for folder in (run, run / FOLDER):
         for path in folder.glob(TEMPORARY):
             path.unlink()
+
+
+def _refuse_older_version(path: Path, settings: dict[str, Any]) -> None:
+    remedy = "start a new run from the old one's last.safetensors with --weights"
+    refuse_old_keys(settings, f"{path} is of an older version of this program", remedy)
 
 
 def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
@@ -149,7 +200,7 @@ def _read(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         state = _with_tensors(json.loads(metadata["tree"]), tensors)
-        if not {"settings", "progress", "parts", "random"} <= state.keys():
+        if not {"settings", "progress", "parts", "random"} <= state.keys() or not isinstance(state["settings"], dict):
             raise KeyError("parts")
         return state
     except (SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -157,7 +208,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON, in which a tensor is its name in `tensors`, and a dict a list of pairs: keys may be numbers."""
+    """Return `value` as JSON: a tensor becomes its name in `tensors`, a dict a list of pairs (keys may be numbers)."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         last = value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last) and not value.is_contiguous()
@@ -174,7 +225,7 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`_without_tensors` undone. Layouts too: fused optimizers walk through a weight and its state side by side."""
+    """Undo `_without_tensors`, memory layouts included: fused optimizers need a weight and its state laid out alike."""
     if isinstance(value, list):
         return [_with_tensors(each, tensors) for each in value]
     if not isinstance(value, dict):
@@ -186,7 +237,7 @@ def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _check_optimizer(optimizer: Optimizer) -> None:
-    """Fused optimizers trust that a weight's state has its shape and layout; a checkpoint may say otherwise."""
+    """Make the state's layout the weight's, as fused optimizers assume; raise a ValueError for another shape."""
     for weight, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and name != "step":
@@ -196,34 +247,13 @@ def _check_optimizer(optimizer: Optimizer) -> None:
                     state[name] = torch.empty_like(weight).copy_(value)
 
 
-def _random_states() -> dict[str, Any]:
-    version, numbers, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": [version, list(numbers), gauss],
-        "numpy": [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    if len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    keys, *rest = states["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
-
-
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is made where it is not there, against other processes.
+def lock_run(folder: Path) -> Iterator[None]:
+    """Hold the run folder's lock; the folder is created if missing.
 
     Raises:
         ValueError: another process trains in it.
-        OSError: it cannot be made or written to.
+        OSError: it cannot be created or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=0)

@@ -4,70 +4,114 @@ The defaults are the paper's network with this project's choices (see the README
 differ); files in configs/ say what differs for each recipe.
 """
 
+import dataclasses
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from datasets.transforms import Augmentation
-from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig, from_dict
+from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
 from models.losses import LossWeights
+from utils.text import one_line
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+RENAMED = {
+    "optimiser": "optimizer",
+    "optimizer.encoder_lr": "optimizer.encoder_lr_factor",
+    "optimizer.token_lr": "optimizer.token_lr_factor",
+    "expected": "foreground_prior",
+}
+"""Keys of older configurations and their names now; the old ones are refused."""
+
+FREE_ON_RESUME = (
+    "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "data.root", "data.cache", "data.workers",
+    "host_file",
+)  # fmt: skip
+"""Keys that may change when a run is resumed: where and how it runs, not what it computes."""
 
 
-@dataclass
+@dataclass(config=STRICT)
 class DataConfig:
-    """What is trained on.
+    """The training and validation images.
 
     Args:
-        dataset: ORSSD, EORSSD, ORSI-4199, RSISOD or RSSOD; 'folders' for any pair of folders; 'sample' for the rendered
-            sample set, which is made under root if it is not there.
-        root: the data set's folder.
+        dataset: ORSSD, EORSSD, ORSI-4199, RSISOD or RSSOD; 'sample' for the sample set; 'folders' for any pair of
+            folders.
+        root: the data set's folder; null: datasets/sample for the sample set, data/NAME for the others.
         images: the folder of images, with dataset 'folders'.
         masks: the folder of masks, with dataset 'folders'.
-        exclude: stems of training pairs that are left out, as those whose image is in a test split too.
-        validation: part of the training pairs that is held back for validation, in [0, 1); the test split is not read.
-        validation_seed: draws that part; apart from the run's seed, so that runs over seeds share it.
-        cache: folder for the decoded and resized images (about 1.1 MB each at 224×224, more with crops), which every
-            run on the set shares; null decodes the files anew in every epoch.
-        workers: processes that read; 0 reads in the training process, which is enough for a CPU with a cache.
-        augmentation: what may be done to a training sample.
+        exclude: stems of training pairs to leave out, such as those whose image is also in a test split.
+        validation: fraction of the training pairs held out for validation, in [0, 1). The test split is not read.
+        validation_seed: seed of that split. It differs from the run's seed, so that runs with several seeds share it.
+        cache: folder of the decoded and resized images (about 1.1 MB each at 224×224, more with crops). Runs on the
+            same pairs share it; null decodes the files in every epoch.
+        workers: processes that load data; 0 loads in the training process, which is enough for a CPU with a cache.
+        augmentation: random changes of a training sample.
     """
 
     dataset: str = "ORSSD"
-    root: str = "data/ORSSD"
+    root: str | None = None
     images: str | None = None
     masks: str | None = None
     exclude: tuple[str, ...] = ()
-    validation: NonNegativeFloat = 0.1
+    validation: BelowOne = 0.1
     validation_seed: int = 2021
     cache: str | None = "data/cache"
     workers: NonNegativeInt = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    @model_validator(mode="after")
+    def _check_folders(self) -> Self:
+        if self.dataset == "folders" and not (self.images and self.masks):
+            raise ValueError("data.dataset 'folders': set data.images and data.masks to the two folders")
+        return self
 
-@dataclass
+    @property
+    def folder(self) -> str:
+        """The data set's folder: `root`, or its default."""
+        return self.root or ("datasets/sample" if self.dataset == "sample" else f"data/{self.dataset}")
+
+
+@dataclass(config=STRICT)
 class OptimizerConfig:
-    """How the weights are found.
+    """The optimizer, its learning-rate schedule and the moving average of the weights.
 
     Args:
         name: sgd (with momentum) or adamw.
         lr: learning rate of everything but the encoder.
         encoder_lr_factor: the encoder's learning rate, as a factor of lr.
         token_lr_factor: the same for the transformer in detector.tokens; the layers that join it have lr.
-        frozen_blocks: how many of that transformer's first blocks stay as they are, its patch embedding too; 0: none.
+        frozen_blocks: how many of that transformer's first blocks are frozen, with its patch embedding; 0: none.
         momentum: of sgd.
         weight_decay: of every parameter but the biases.
-        decay_norms: decay the one-dimensional weights too (batch norm's gain, PReLU's slope), as the release does.
+        decay_norms: decay one-dimensional weights too (batch norm's gain, PReLU's slope), as the release does.
         schedule: poly, lr·(1 − step/steps)^power, or cosine to 0; both per step.
         power: of the poly schedule.
         warmup_epochs: epochs over which the rate rises linearly from 0 first.
         clip: largest norm of the gradient, all parameters together; 0 does not clip.
-        ema: decay of the exponential moving average of the weights, per step; 0 keeps none. Its first steps decay less.
+        ema: decay per step of the exponential moving average (EMA) of the weights, in [0, 1); 0 keeps no average.
+            After n steps the decay is at most (1 + n)/(10 + n).
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -82,33 +126,32 @@ class OptimizerConfig:
     power: PositiveFloat = 0.9
     warmup_epochs: NonNegativeFloat = 0.0
     clip: NonNegativeFloat = 0.0
-    ema: NonNegativeFloat = 0.0
+    ema: BelowOne = 0.0
 
 
-@dataclass
+@dataclass(config=STRICT)
 class TrainingConfig:
     """A training run.
 
     Args:
         output: the run's folder.
-        epochs: passes over the training part; 0 only writes the network that training would start from.
-        batch_size: images per step, of all processes together and at least 2 (batch norm needs two values); a last,
-            smaller batch is left out.
-        seed: of the new layers' weights, the order of the images, the augmentations and dropout.
-        device: auto takes a GPU where there is one.
-        precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only); auto is bf16 where the device has it
-            and fp32 elsewhere.
+        epochs: passes over the training part; 0 only writes the initial network.
+        batch_size: images per step over all processes, at least 2 (batch norm needs two values). A smaller last batch
+            is dropped.
+        seed: seed of the new layers, the order of the images, the augmentations and dropout. Dropout and stochastic
+            depth use seed + rank in process number rank.
+        device: auto takes a GPU if there is one.
+        precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only); auto takes bf16 if the device computes
+            in it, fp32 otherwise.
         channels_last: lay tensors out with channels last: faster on CPUs and tensor cores, the same function.
         threads: CPU threads of torch; 0 leaves it to torch.
         compile: compile the network with torch.compile: a slow start, faster steps.
-        sync_batch_norm: with several processes, take batch norm's statistics over all their images, as one process
-            would; false takes each process's own, with less traffic between them.
-        checkpoint_minutes: a checkpoint within an epoch whenever so many minutes have passed since the last; 0 writes
-            them at the ends of epochs only.
-        checkpoints_kept: how many of the newest checkpoints stay.
-        validate_every: epochs from one validation to the next; the last is always validated. For a GPU, whose epochs
-            may take seconds.
-        best_by: the validation figure (protocol authors) by which best.safetensors is kept, of epochs with one.
+        sync_batch_norm: with several processes on GPUs, compute batch norm's statistics over the images of all
+            processes; false uses each process's own images. On CPUs each process always uses its own.
+        checkpoint_minutes: minutes between two checkpoints within an epoch; 0 writes them at the end of epochs only.
+        checkpoints_kept: how many of the newest checkpoints to keep.
+        validate_every: epochs from one validation to the next; the last epoch is always validated.
+        best_by: validation figure (protocol authors) by which best.safetensors is chosen.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
             timm's or torchvision's names.
         token_weights: where the transformer of detector.tokens starts, if there is one: pretrained, timm's for that
@@ -124,7 +167,7 @@ class TrainingConfig:
         teacher: a weights file of a network that was trained at detector.input_size, or at twice that: its maps of the
             images, or of the SR targets, are targets too, beside the masks (loss.teacher). It costs a forward pass at
             that size in each step.
-        detector: the network that infers.
+        detector: the inference network.
         asrd: the SR decoder.
         tfgm: the guidance.
         deep_supervision: attach a saliency head to each of the four coarser TSDD blocks. Hosts have none of these: set
@@ -132,8 +175,8 @@ class TrainingConfig:
         super_resolution: attach the SR decoder.
         guidance: attach the guidance; it needs the SR decoder.
         loss: the weight of each loss term.
-        data: what is trained on.
-        optimizer: how the weights are found.
+        data: the training and validation images.
+        optimizer: the optimizer, its schedule and the EMA.
     """
 
     output: str = "runs/sral"
@@ -166,43 +209,31 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.batch_size < 2:
+            raise ValueError("batch_size 1: batch norm needs at least two images; set batch_size to 2 or more")
+        if self.foreground_prior is not None and not 0 < self.foreground_prior < 1:
+            raise ValueError(f"foreground_prior {self.foreground_prior}: a share of the pixels, in (0, 1), or null")
+        if self.guidance and not self.super_resolution:
+            raise ValueError("guidance reads the features of super_resolution: switch both on, or guidance off")
+        return self
+
     def network(self) -> SRALConfig:
-        """What the training network is made of."""
+        """Return the configuration of the training network."""
         switches = (self.deep_supervision, self.super_resolution, self.guidance)
         return SRALConfig(self.detector, self.asrd, self.tfgm, *switches)
 
-    def check(self) -> None:
-        """Raise a ValueError where values that are right by themselves do not go together."""
-        if self.batch_size < 2:
-            raise ValueError("batch_size 1: batch norm needs at least two images; set batch_size to 2 or more")
-        if not self.data.validation < 1:
-            raise ValueError(f"data.validation {self.data.validation}: a part of the set, in [0, 1)")
-        if self.foreground_prior is not None and not 0 < self.foreground_prior < 1:
-            raise ValueError(f"foreground_prior {self.foreground_prior}: a share of the pixels, in (0, 1), or null")
-        if not self.optimizer.ema < 1:
-            raise ValueError(f"optimizer.ema {self.optimizer.ema}: a decay in [0, 1)")
-        if self.guidance and not self.super_resolution:
-            raise ValueError("guidance reads the features of super_resolution: switch both on, or guidance off")
-        if self.data.dataset == "folders" and not (self.data.images and self.data.masks):
-            raise ValueError("data.dataset 'folders': set data.images and data.masks to the two folders")
 
-
-# What may differ when a run is resumed: where and how it runs, not what it computes.
-FREE_ON_RESUME = (
-    "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "data.root", "data.cache", "data.workers",
-    "host_file",
-)  # fmt: skip
-
-
-@dataclass
+@dataclasses.dataclass
 class Start:
-    """How train.py was asked to start.
+    """A command line of train.py.
 
     Args:
-        settings: the run.
-        resume: continue the run in its folder; start it where there is nothing yet.
-        force: resume with other settings than it began with.
-        dry_run: say what the run would cost, and write nothing.
+        settings: the run's configuration.
+        resume: continue the run in its folder, or start it if there is none yet.
+        force: resume with changed settings.
+        dry_run: print what the run would cost, and write nothing.
     """
 
     settings: TrainingConfig
@@ -212,23 +243,23 @@ class Start:
 
 
 class OneLineParser(ArgumentParser):
-    """A command line that ends the command with one line where it is wrong, rather than with its usage too."""
+    """An argument parser that reports an error in one line, without the usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Exit with what is wrong, and where it says how it should be."""
+        """Exit with the message in one line."""
         sys.exit(f"error: {' '.join(message.split())} ({self.prog} --help lists every key)")
 
 
 def parser() -> ArgumentParser:
-    """The command line of train.py: --config FILE, and --key value for every setting."""
+    """Return the command line of train.py: --config FILE, and --key value for every setting."""
     parser = OneLineParser(
         prog="train.py", description="Train SRAL: a configuration becomes a run folder.", allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="a YAML file of settings; later --key value override it")
     parser.add_argument(
-        "--resume", action="store_true", help="continue the run in output; start it where there is nothing yet"
+        "--resume", action="store_true", help="continue the run in output, or start it if there is none yet"
     )
-    parser.add_argument("--force", action="store_true", help="with --resume: also with other settings than before")
+    parser.add_argument("--force", action="store_true", help="with --resume: allow changed settings")
     parser.add_argument(
         "--dry-run", action="store_true", help="show sizes, memory and time per epoch; train and write nothing"
     )
@@ -237,39 +268,107 @@ def parser() -> ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None = None) -> Start:
-    """The settings and how to start; exits with one line where a key is unknown or a value has the wrong type."""
+    """Return the settings and options of a command line (None: this process's).
+
+    Raises:
+        SystemExit: a key is unknown or a value has the wrong type; the message is one line.
+        ValueError: a value is out of range, or values contradict each other.
+    """
     command_line = parser()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _refuse_old_options(arguments)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     parsed = command_line.parse_args(arguments)
-    for section in fields(TrainingConfig):
-        if is_dataclass(section.default_factory) and not isinstance(parsed[section.name], Namespace):
+    for section in dataclasses.fields(TrainingConfig):
+        if dataclasses.is_dataclass(section.default_factory) and not isinstance(parsed[section.name], Namespace):
             command_line.error(f"{section.name}: expected named values, found {parsed[section.name]!r}")
-    values = vars(command_line.instantiate(parsed))
+    values = parsed.as_dict()
     values.pop("config", None)
-    how = {name: values.pop(name) for name in ("resume", "force", "dry_run")}
-    # jsonargparse's restricted numbers are classes of their own, which no checkpoint could be read back with.
-    return Start(from_dict(TrainingConfig, plain(TrainingConfig(**values)), "settings"), **how)
+    options = {name: values.pop(name) for name in ("resume", "force", "dry_run")}
+    return Start(_validated(values), **options)
+
+
+def from_record(values: Any, where: str) -> TrainingConfig:
+    """Rebuild the settings that a run recorded in config.yaml or in a checkpoint.
+
+    Raises:
+        ValueError: they are no settings, or have old or unknown keys; `where` names the file.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected named values of TrainingConfig, found {type(values).__name__}")
+    refuse_old_keys(values, where)
+    try:
+        return _validated(values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def refuse_old_keys(values: Mapping[str, Any], where: str, remedy: str = "rename it") -> None:
+    """Raise a ValueError that names the new key and the remedy if settings have a key of an older version."""
+    for key in flatten(values):
+        if new := _new_name(key):
+            raise ValueError(f"{where}: the key {key} is now {new}; {remedy}")
+
+
+def _new_name(key: str) -> str | None:
+    """Return the present name of an older version's key; None for any other key."""
+    new = key
+    for old, now in RENAMED.items():
+        if new == old or new.startswith(f"{old}."):
+            new = now + new.removeprefix(old)
+    return new if new != key else None
+
+
+def _refuse_old_options(arguments: Sequence[str]) -> None:
+    """Raise a ValueError for old keys in --key options and in the files that --config names."""
+    for index, argument in enumerate(arguments):
+        option, has_value, value = argument.partition("=")
+        if option.startswith("--") and (new := _new_name(option.removeprefix("--"))):
+            raise ValueError(f"the option {option} is now --{new}; rename it")
+        if option == "--config":
+            path = Path(value if has_value else "".join(arguments[index + 1 : index + 2]))
+            try:
+                content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue  # the parser reports it
+            if isinstance(content, dict):
+                refuse_old_keys(content, str(path))
+
+
+def _validated(values: dict[str, Any]) -> TrainingConfig:
+    """Return the settings of nested dicts. Raises a ValueError of one line that names key and value."""
+    try:
+        return TypeAdapter(TrainingConfig).validate_json(json.dumps(values))  # JSON: lists may become tuples
+    except ValidationError as error:
+        found = error.errors()[0]
+    key, text = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+    if found["type"] == "value_error":
+        raise ValueError(one_line(text if text.startswith(key) else f"{key}: {text}"))
+    raise ValueError(one_line(f"{key} {found['input']!r}: {text[0].lower()}{text[1:]}"))
 
 
 def plain(settings: TrainingConfig) -> dict[str, Any]:
-    """The settings as what JSON and YAML know: dicts, lists, strings and numbers."""
+    """Return the settings in JSON's types: dicts, lists, strings and numbers."""
     return json.loads(json.dumps(asdict(settings)))
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key, as the command line names them."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key, as the command line names them."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
 def differences(settings: TrainingConfig, recorded: dict[str, Any]) -> list[str]:
-    """What makes `settings` another run than the recorded one, as 'key: recorded -> now'.
+    """Return what differs between a recorded run and `settings`, as 'key: recorded -> now'.
 
-    A key that is not recorded did not exist then: the run was what the key's default is now.
+    A key that is not recorded counts as its default; `FREE_ON_RESUME` is left out.
     """
     now, then = flatten(plain(settings)), flatten(plain(TrainingConfig())) | flatten(recorded)
     keys = [key for key in dict.fromkeys([*now, *then]) if key not in FREE_ON_RESUME]
@@ -277,5 +376,5 @@ def differences(settings: TrainingConfig, recorded: dict[str, Any]) -> list[str]
 
 
 def dump(settings: TrainingConfig) -> str:
-    """The whole configuration as YAML that `train.py --config` takes."""
+    """Return the whole configuration as YAML that `train.py --config` takes."""
     return yaml.safe_dump(plain(settings), sort_keys=False)

@@ -1,25 +1,119 @@
-"""The pairs that a run trains on and is validated by, as its settings name them."""
+"""Training and validation images: from the configuration to a DataLoader of batches."""
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-from datasets.catalog import Pair, find_pairs, leave_out, pair_folders, split_validation
-from tools.make_sample import make_sample_set
-from training.config import DataConfig
+import torch
+from torch.utils.data import DataLoader
+
+from datasets.cache import Records, cache_bytes, open_cache
+from datasets.catalog import Pair, find_pairs, pair_folders
+from datasets.loader import SalientObjectBatches, Views, as_it_is
+from datasets.pairs import warning_lines
+from datasets.split import split_validation
+from training.config import DataConfig, TrainingConfig
+from training.sampler import ResumableBatchSampler
+from training.signals import ignore_signals
 
 
-def find_data(settings: DataConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """The training split's pairs: all, those that are trained on, and the validation part. The test split is not read.
-
-    The sample set is rendered where it is not there.
+def find_data(settings: DataConfig) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs to train on and the validation pairs, both of the training split. The test split is not read.
 
     Raises:
         FileNotFoundError, ValueError: as `datasets.catalog`'s functions.
     """
     if settings.dataset == "folders":
+        assert settings.images is not None
+        assert settings.masks is not None
         pairs = pair_folders(settings.images, settings.masks)
     else:
-        if settings.dataset == "sample":
-            make_sample_set(Path(settings.root))
-        pairs = find_pairs(settings.dataset, settings.root, "train")
-    pairs = leave_out(pairs, settings.exclude)
-    return pairs, *split_validation(pairs, settings.validation, settings.validation_seed)
+        pairs = find_pairs(settings.dataset, settings.folder, "train")
+    return split_validation(pairs, settings.validation, settings.validation_seed, settings.exclude)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run reads.
+
+    Attributes:
+        training: batches of augmented training samples.
+        validation: batches of validation samples.
+        sampler: chooses the training samples of each step.
+        batches: loads the sampler's batches.
+        views: makes the network's inputs and targets of a batch, on the training device.
+        warnings: one line for each kind of unusual mask; known with a cache only.
+    """
+
+    training: SalientObjectBatches
+    validation: SalientObjectBatches
+    sampler: ResumableBatchSampler
+    batches: DataLoader[Any]
+    views: Views
+    warnings: list[str]
+
+    def start_epoch(self, epoch: int, step: int) -> None:
+        """Set which epoch (from 0) `batches` gives, and from which step on."""
+        self.training.set_epoch(epoch)
+        self.sampler.start(epoch, step)
+
+
+def open_data(
+    settings: TrainingConfig,
+    training: list[Pair],
+    validation: list[Pair],
+    sampler: ResumableBatchSampler,
+    device: torch.device,
+    use_cache: bool = True,
+) -> TrainingData:
+    """Open the pairs' pixels and build the loader.
+
+    Args:
+        settings: sizes, augmentation, cache and workers.
+        training, validation: the pairs.
+        sampler: chooses from the training pairs.
+        device: the training device.
+        use_cache: False decodes the files in every epoch and writes nothing.
+
+    Raises:
+        ValueError: pairs that cannot be used, by name.
+        OSError: the cache cannot be written.
+    """
+    fine, plain = _open_records(settings, training, validation, use_cache)
+    samples = SalientObjectBatches(fine, training, settings.data.augmentation, settings.seed)
+    workers = settings.data.workers
+    batches: DataLoader[Any] = DataLoader(
+        samples, batch_sampler=sampler, collate_fn=as_it_is, pin_memory=device.type == "cuda",
+        worker_init_fn=ignore_signals, num_workers=workers, persistent_workers=workers > 0,
+        generator=torch.Generator(),  # otherwise it draws from the random numbers of dropout
+    )  # fmt: skip
+    views = Views(settings.detector.input_size, settings.detector.mean, settings.detector.std, device)
+    found = fine.mask_warnings() + ([] if plain is fine else plain.mask_warnings())
+    lines = warning_lines(settings.data.dataset, sorted(found))
+    return TrainingData(samples, SalientObjectBatches(plain, validation), sampler, batches, views, lines)
+
+
+def _open_records(
+    settings: TrainingConfig, training: list[Pair], validation: list[Pair], use_cache: bool
+) -> tuple[Records, Records]:
+    """Return records of the training pairs, fine enough for crops, and of the validation pairs.
+
+    Each pair is cached once. Without crops both are one cache file, which runs with another validation part share.
+    """
+    detail = settings.data.augmentation.detail
+    if detail == 1:
+        together = _open(settings, sorted([*training, *validation], key=lambda pair: pair.stem), 1.0, use_cache)
+        return together, together
+    return _open(settings, training, detail, use_cache), _open(settings, validation, 1.0, use_cache)
+
+
+def _open(settings: TrainingConfig, pairs: list[Pair], detail: float, use_cache: bool) -> Records:
+    size, name = settings.detector.input_size, settings.data.dataset
+    if settings.data.cache is None or not use_cache or not pairs:
+        return Records(pairs, size, detail, name)
+    return open_cache(pairs, size, detail, settings.data.cache, name)
+
+
+def cache_size(settings: TrainingConfig, training: int, validation: int) -> int:
+    """Return the bytes that the cache of so many pairs takes."""
+    size = settings.detector.input_size
+    return cache_bytes(training, size, settings.data.augmentation.detail) + cache_bytes(validation, size, 1.0)

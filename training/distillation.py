@@ -1,4 +1,4 @@
-"""Distillation: a trained detector, which sees the image at the student's size or at twice that, says what it finds."""
+"""Distillation: the maps of a trained detector are targets for the network that trains."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,15 +12,13 @@ from models.weights import load_detector
 
 
 class Teacher:
-    """A trained detector's saliency, which a student may learn from.
-
-    It is no part of the network that trains, and is never trained itself.
+    """A frozen detector whose saliency maps are targets for a student.
 
     Args:
-        detector: in eval mode; its `config` says how its input is normalized.
+        detector: in eval mode; its `config` gives the normalization of its input.
         to_rgb: YCbCr to RGB, in [0, 1].
-        autocast: gives the context that it computes in.
-        view: which of the student's views it sees: `sr_target`, at twice the student's size, or `ycbcr`, at its own.
+        autocast: returns the context to compute in.
+        view: the student's view that is its input: `sr_target`, at twice the student's size, or `ycbcr`, at its own.
     """
 
     def __init__(
@@ -39,7 +37,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, views: dict[str, Tensor]) -> Tensor:
-        """A batch's saliency.
+        """Return a batch's saliency.
 
         Args:
             views: `sr_target`, B×3×2H×2W, and `ycbcr`, B×3×H×W, YCbCr in [0, 1].
@@ -50,7 +48,8 @@ class Teacher:
         rgb = (self.to_rgb(views[self.view]) - self.mean) / self.std
         with self.autocast():
             logits = self.detector(rgb)["logits"]
-        return bilinear(logits.float(), views["sr_target"].shape[-2:]).sigmoid()
+        height, width = views["sr_target"].shape[-2:]
+        return bilinear(logits.float(), (height, width)).sigmoid()
 
 
 def load_teacher(
@@ -60,11 +59,11 @@ def load_teacher(
     to_rgb: Callable[[Tensor], Tensor],
     autocast: Callable[[], AbstractContextManager],
 ) -> Teacher:
-    """The teacher of a weights file, for a student of a given input size.
+    """Load a weights file as the teacher of a student with a given input size.
 
     Raises:
-        FileNotFoundError, ValueError: as `models.weights.load_detector`; or it was trained at another size than that
-            or twice that.
+        FileNotFoundError, ValueError: as `models.weights.load_detector`; or the teacher was trained neither at the
+            student's size nor at twice that.
     """
     detector = load_detector(path)
     own, double = tuple(student_size), tuple(2 * side for side in student_size)
@@ -75,5 +74,5 @@ def load_teacher(
             f"teacher {path} was trained at {found}; the student sees {small}, its SR target is {large}: train it with "
             f"detector.input_size {list(own)} or {list(double)}"
         )
-    detector = detector.to(device, memory_format=torch.channels_last)
+    detector.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Teacher(detector, to_rgb, autocast, views[detector.config.input_size])

@@ -1,28 +1,36 @@
-"""One device or many: accelerate's engine, and what makes N processes with a part of each batch train as one would."""
+"""One or several processes: the device, the precision, batch norm and random numbers of each."""
 
+import random
+import warnings
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
 import torch.distributed
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from accelerate.utils import gather_object
+from timm.layers import convert_sync_batchnorm
+from torch import nn
 
 from utils.devices import has_bf16
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def build_accelerator(
-    device: str, precision: str, compiled: bool = False, equal_norms: bool = True, threads: int = 0
+    device: str, precision: str, compiled: bool = False, sync_norms: bool = True, threads: int = 0
 ) -> Accelerator:
-    """The device, precision and processes that were asked for.
+    """Return accelerate's engine for a device, a precision and the processes that were launched.
 
     Args:
-        device: 'auto' (a GPU where there is one), 'cpu' or 'cuda'.
-        precision: 'fp32', 'bf16', 'fp16', or 'auto': bf16 where the device computes in it, fp32 elsewhere.
+        device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
+        precision: 'fp32', 'bf16', 'fp16', or 'auto': bf16 if the device computes in it, fp32 otherwise.
         compiled: compile the network with torch.compile's inductor.
-        equal_norms: batch norms will be those of `train_as_one`, whose buffers are alike in all processes.
+        sync_norms: `sync_batch_norm` will be applied, so that on GPUs the buffers agree without a broadcast.
         threads: CPU threads of torch; 0 leaves it to torch.
 
     Raises:
-        ValueError: no such device here, or it does not have the precision.
+        ValueError: the device does not exist here, or it does not compute in the precision.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
@@ -32,9 +40,9 @@ def build_accelerator(
     if threads:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
-    # A static graph: parameters that no loss reaches (the SR features without guidance) are no error then.
+    # A static graph accepts parameters that no loss reaches (the SR features without guidance).
     distributed = DistributedDataParallelKwargs(
-        static_graph=True, gradient_as_bucket_view=True, broadcast_buffers=not equal_norms
+        static_graph=True, gradient_as_bucket_view=True, broadcast_buffers=on_cpu or not sync_norms
     )
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
@@ -45,7 +53,7 @@ def build_accelerator(
 
 
 def find_precision(wanted: str, on_cpu: bool) -> str:
-    """'fp32', 'bf16' or 'fp16': what was asked for, or what 'auto' means here.
+    """Return 'fp32', 'bf16' or 'fp16': `wanted`, or what 'auto' means here.
 
     Raises:
         ValueError: the device does not compute in it.
@@ -61,103 +69,64 @@ def find_precision(wanted: str, on_cpu: bool) -> str:
 
 
 def precision_of(accelerator: Accelerator) -> str:
-    """What it computes in: 'fp32', 'bf16' or 'fp16'."""
+    """Return what the engine computes in: 'fp32', 'bf16' or 'fp16'."""
     return "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
 
 
-def train_as_one(network: nn.Module, processes: int, process: int, equal_norms: bool) -> nn.Module:
-    """Make the network compute in each of several processes what one process would with the whole batch.
+def sync_batch_norm(network: Network, accelerator: Accelerator) -> Network:
+    """Make batch norm use the statistics of all processes' images, on GPUs.
 
-    Dropout draws for the whole batch, from a random state that all processes share, and takes this process's part.
-    With `equal_norms` batch norm's statistics are over the whole batch; without, over each process's own images, which
-    spares traffic and is no longer what one process computes.
+    torch's SyncBatchNorm runs on GPUs only. On CPUs each process uses the statistics of its own images, so that
+    several processes do not compute exactly what one process would; a warning says so.
 
     Returns:
-        The network, its batch norms and dropouts replaced; parameters and names stay. As it was for one process.
+        The network with the same parameters and names; unchanged on CPUs and for one process.
     """
-    if processes == 1:
+    if accelerator.num_processes == 1:
         return network
-    on_gpu = next(network.parameters()).is_cuda
-
-    def replaced(module: nn.Module) -> nn.Module:
-        if isinstance(module, nn.Dropout):
-            return SharedDropout(module.p, processes, process)
-        if isinstance(module, nn.BatchNorm2d) and equal_norms and not on_gpu:
-            return SharedBatchNorm(module)
-        for name, child in module.named_children():
-            setattr(module, name, replaced(child))
-        return module
-
-    network = replaced(network)
-    if equal_norms and on_gpu:
-        from timm.layers import convert_sync_batchnorm  # torch's own would lose the activations of timm's norms
-
-        network = convert_sync_batchnorm(network)
+    if accelerator.device.type == "cuda":
+        return convert_sync_batchnorm(network)  # torch's own would lose the activations of timm's norms
+    if accelerator.is_main_process and any(isinstance(each, nn.BatchNorm2d) for each in network.modules()):
+        warnings.warn("batch norm on CPUs: each process uses the statistics of its own images", stacklevel=2)
     return network
 
 
-class SharedDropout(nn.Module):
-    """Dropout of one process's part of a batch, as it falls when the whole batch is in one process.
-
-    Args:
-        p: share that is zeroed.
-        processes, process: how many parts there are, and which is here.
-    """
-
-    def __init__(self, p: float, processes: int, process: int):
-        super().__init__()
-        self.p, self.processes, self.process = p, processes, process
-
-    def forward(self, x: Tensor) -> Tensor:
-        """B×… to the same shape."""
-        if not self.training:
-            return x
-        # The same layout as the whole batch has: random numbers are drawn in the order of memory.
-        whole = torch.empty((len(x) * self.processes, *x.shape[1:]), dtype=x.dtype, device=x.device)
-        layout = torch.channels_last if x.ndim == 4 and not x.is_contiguous() else torch.contiguous_format
-        kept = nn.functional.dropout(whole.fill_(1).contiguous(memory_format=layout), self.p)
-        return x * kept[self.process * len(x) : (self.process + 1) * len(x)]
+def broadcast_buffers(network: nn.Module, accelerator: Accelerator) -> None:
+    """Give all processes the main process's buffers (batch norm's running statistics), which it saves."""
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of all processes' images, of which each has as many; for CPUs.
+def gather_random_states(accelerator: Accelerator) -> list[dict[str, Any]]:
+    """Return the random states of every process by rank; all processes call this together."""
+    version, numbers, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    on_gpu = accelerator.device.type == "cuda"
+    own = {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(accelerator.device) if on_gpu else None,
+        "python": [version, list(numbers), gauss],
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
+    }
+    return [own] if accelerator.num_processes == 1 else gather_object([own])
 
-    (torch's SyncBatchNorm runs on GPUs only; there it is what is used.) timm's norms with an activation keep theirs.
 
-    Args:
-        norm: what it replaces, and whose parameters and buffers it takes.
-    """
-
-    def __init__(self, norm: nn.BatchNorm2d):
-        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        self._parameters, self._buffers = norm._parameters, norm._buffers
-        self.drop, self.act = (getattr(norm, name, nn.Identity()) for name in ("drop", "act"))
-        self.training = norm.training
-
-    def forward(self, x: Tensor) -> Tensor:
-        """B×C×H×W to the same shape."""
-        return self.act(self.drop(self._normalized(x) if self.training else super().forward(x)))
-
-    def _normalized(self, x: Tensor) -> Tensor:
-        values = x.to(self.running_mean.dtype)  # not autocast's
-        mean = self._over_processes(values.mean((0, 2, 3)))
-        centerd = values - mean.view(1, -1, 1, 1)
-        variance = self._over_processes(centerd.square().mean((0, 2, 3)))
-        if self.track_running_stats:
-            self._track(mean.detach(), variance.detach(), x.numel() // x.shape[1])
-        scale = torch.rsqrt(variance + self.eps)
-        if self.affine:
-            scale = scale * self.weight
-        result = centerd * scale.view(1, -1, 1, 1)
-        return (result + self.bias.view(1, -1, 1, 1) if self.affine else result).to(x.dtype)
-
-    def _over_processes(self, local: Tensor) -> Tensor:
-        return all_reduce(local) / torch.distributed.get_world_size()
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, local_count: int) -> None:
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        count = local_count * torch.distributed.get_world_size()
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance * count / (count - 1), momentum)
+def restore_random_state(states: list[dict[str, Any]], accelerator: Accelerator) -> None:
+    """Restore this process's random state; with another number of processes than before a warning is given."""
+    if len(states) != accelerator.num_processes and accelerator.is_main_process:
+        warnings.warn(
+            f"the run had {len(states)} processes so far and goes on with {accelerator.num_processes}: dropout and "
+            "stochastic depth draw other masks",
+            stacklevel=2,
+        )
+    if accelerator.process_index >= len(states):
+        return
+    state = states[accelerator.process_index]
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], accelerator.device)
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))

@@ -1,50 +1,45 @@
-"""The exponential moving average of a network's weights: steadier than the last step's, and what a run then keeps."""
+"""Exponential moving average (EMA) of the weights: timm's ModelEmaV3 with a warm-up and a saved count of updates."""
 
-import copy
 from typing import Any
 
-import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 
 
-class Average:
-    """A moving average of a network's parameters and buffers.
+class WeightAverage(ModelEmaV3):
+    """The EMA of a network's parameters and buffers, in `module`.
 
-    After n updates the decay is at most (1 + n)/(10 + n), so that the random start is forgotten in a short run too.
-    (torch's AveragedModel counts its updates on the device, and so waits for it in every step.)
+    After n updates the decay is at most (1 + n)/(10 + n), so that a short run forgets its random start too.
+    `state_dict` holds the number of updates.
 
     Args:
-        network: what is averaged; the average starts as its copy.
-        decay: in (0, 1), per update.
+        network: the network; the average starts as a copy of it.
+        decay: decay per update, in (0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float):
-        self.module = copy.deepcopy(network).requires_grad_(False)
-        self.decay = decay
+        super().__init__(network, decay)
+        self.module.requires_grad_(False)
         self.updates = 0
 
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Move toward the network's weights as they are now."""
-        ours, theirs = ([*module.parameters(), *module.buffers()] for module in (self.module, network))
-        floating = [index for index, value in enumerate(ours) if value.is_floating_point()]
-        counts = [index for index, value in enumerate(ours) if not value.is_floating_point()]
-        keep = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
-        torch._foreach_lerp_([ours[i] for i in floating], [theirs[i] for i in floating], 1 - keep)
-        if counts:  # batch norm's count of batches
-            torch._foreach_copy_([ours[i] for i in counts], [theirs[i] for i in counts])
+    def get_decay(self, step: int | None = None) -> float:
+        """Return the decay after `step` updates."""
+        return min(self.decay, (1 + step) / (10 + step)) if step else 0.0
+
+    def update(self, model: nn.Module, step: int | None = None) -> None:
+        """Move the average toward the network's weights; `step` replaces the number of updates so far."""
+        super().update(model, self.updates if step is None else step)
         self.updates += 1
 
-    def state_dict(self) -> dict[str, Any]:
-        """The averaged weights and the number of updates."""
-        return {"updates": self.updates, "module": self.module.state_dict()}
+    def get_extra_state(self) -> dict[str, int]:
+        """Return what `state_dict` adds to the tensors."""
+        return {"updates": self.updates}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.updates = state["updates"]
-        self.module.load_state_dict(state["module"])
+    def set_extra_state(self, state: Any) -> None:
+        """Restore what `get_extra_state` returned."""
+        self.updates = int(state["updates"])
 
 
-def build_average(network: nn.Module, decay: float) -> Average | None:
-    """A moving average of the network's weights; None where `decay` is 0."""
-    return Average(network, decay) if decay else None
+def build_ema(network: nn.Module, decay: float) -> WeightAverage | None:
+    """Return an EMA of the network's weights; None if `decay` is 0."""
+    return WeightAverage(network, decay) if decay else None

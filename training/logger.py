@@ -1,58 +1,125 @@
-"""What a run tells a person while it runs and afterwards: log.csv, TensorBoard, curves.png, versions.json."""
+"""A run's records: loss sums, log.csv, TensorBoard, curves.png, config.yaml, versions.json and finished.json."""
 
 import csv
 import io
 import json
+import math
 import os
 import platform
 import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
+from accelerate import Accelerator
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from utils.files import atomic_file
+from utils.files import atomic_file, atomic_write
 
 FINISHED = "finished.json"
+"""File that says that a run has done all its epochs."""
 DRAW_EVERY = 30.0
-"""Seconds between two drawings of curves.png, which costs most of a second: a GPU's epoch may take ten."""
+"""Seconds between two drawings of curves.png, which takes most of a second."""
+
+
+class LossAccumulator:
+    """Sums of the loss terms over an epoch's steps, which stay on the device until `settle` transfers them.
+
+    Args:
+        sums: the sums of an interrupted epoch so far.
+    """
+
+    def __init__(self, sums: dict[str, float] | None = None):
+        self.sums = dict(sums or {})
+        self._kept: list[dict[str, Tensor]] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add the terms of one step, each a scalar tensor."""
+        self._kept.append(terms)
+
+    def settle(self, accelerator: Accelerator, step: int) -> dict[str, float]:
+        """Transfer the steps' terms, averaged over the processes, and add them to the sums.
+
+        Args:
+            accelerator: knows the processes, which all settle at the same step.
+            step: number of the step after the last one added.
+
+        Returns:
+            The terms of the last step; empty if there is none.
+
+        Raises:
+            FloatingPointError: a term is not finite; the first such step and its terms are named.
+        """
+        if not self._kept:
+            return {}
+        names = list(self._kept[0])
+        values = torch.stack([torch.stack(list(terms.values())) for terms in self._kept])
+        rows = accelerator.reduce(values, "mean").tolist()
+        first = step - len(rows)
+        self._kept = []
+        for index, row in enumerate(rows):
+            wrong = [name for name, value in zip(names, row, strict=True) if not math.isfinite(value)]
+            if wrong:
+                raise FloatingPointError(
+                    f"step {first + index}: loss term {', '.join(wrong)} is not finite; lower optimizer.lr, set "
+                    "optimizer.clip, or use precision fp32; the last checkpoint is intact"
+                )
+            for name, value in zip(names, row, strict=True):
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        return dict(zip(names, rows[-1], strict=True))
 
 
 class Logger:
-    """The logs in a run's folder.
+    """The logs in a run's folder; a context whose end, whatever its reason, writes what TensorBoard still holds.
 
     Args:
         folder: the run's folder; it exists.
-        epochs_done: rows of log.csv to keep; those of an epoch that was not finished are dropped.
-        step: the first step that is still to be logged.
+        epochs_done: rows of log.csv to keep; those of an unfinished epoch are dropped.
+        step: the first step that is still to be logged. Later steps of an earlier process are hidden in TensorBoard.
     """
 
     def __init__(self, folder: Path, epochs_done: int = 0, step: int = 0):
         self.folder = folder
         self.rows = _read_rows(folder / "log.csv")[:epochs_done]
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step if step else None)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         self.drawn = time.monotonic()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.board.close()
+
+    def flush(self) -> None:
+        """Write what TensorBoard still holds: a checkpoint's run has its rows up to there, even if killed."""
+        self.board.flush()
+
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Send one training step's loss terms and learning rates to TensorBoard."""
+        """Log the loss terms and the learning rate of a step, counted from 0, to TensorBoard."""
         for name, value in values.items():
             self.board.add_scalar(f"train/{name}", value, step)
 
     def epoch(self, row: dict[str, float], step: int, last: bool) -> None:
-        """Add one epoch's row to log.csv and TensorBoard; draw curves.png anew when it is time, and after the last."""
+        """Add an epoch's row to log.csv and TensorBoard; draw curves.png if it is old, or if the epoch is the last.
+
+        `step` is the epoch's last step, counted from 0: a run that resumes after it hides only what follows.
+        """
         self.rows.append({name: f"{value:.7g}" for name, value in row.items()})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        with atomic_file(self.folder / "log.csv") as file:
-            file.write(text.getvalue().encode())
+        atomic_write(self.folder / "log.csv", text.getvalue())
         for name, value in row.items():
             self.board.add_scalar(f"epoch/{name}", value, step)
         self.board.flush()
@@ -63,7 +130,7 @@ class Logger:
 
 
 def versions() -> dict[str, Any]:
-    """What runs: Python, libraries, machine, and the commit of this checkout where git knows it."""
+    """Return the versions of Python and the libraries, the machine, and this checkout's commit (None without git)."""
     libraries = ("torch", "timm", "accelerate", "numpy", "pillow", "safetensors")
     return {
         "python": platform.python_version(),
@@ -75,7 +142,7 @@ def versions() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of this checkout; nothing where there is no git, or it is a copy without: that is no fault."""
+    """Return git's output for this checkout; '' without git."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -84,20 +151,29 @@ def _git(*arguments: str) -> str:
 
 
 def write_record(folder: Path, config: str, about: dict[str, Any]) -> None:
-    """Write config.yaml and versions.json, to do the run again by; uncommitted.diff where code is not the commit's."""
+    """Write config.yaml and versions.json, which reproduce the run, and uncommitted.diff if the code has changes."""
     contents = {"config.yaml": config, "versions.json": json.dumps(about, indent=1) + "\n"}
     changes = _git("diff", "HEAD", "--", "*.py")
     if changes:
         contents["uncommitted.diff"] = changes
     for name, content in contents.items():
-        with atomic_file(folder / name) as file:
-            file.write(content.encode())
+        atomic_write(folder / name, content)
 
 
 def write_finished(folder: Path, result: dict[str, Any]) -> None:
-    """Write finished.json, by which others see that the run has done all its epochs."""
-    with atomic_file(folder / FINISHED) as file:
-        file.write((json.dumps(result, indent=1) + "\n").encode())
+    """Write finished.json, which says that the run has done all its epochs."""
+    atomic_write(folder / FINISHED, json.dumps(result, indent=1) + "\n")
+
+
+def format_figures(values: dict[str, float]) -> str:
+    """Return figures by name on one line."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time in hours and minutes, or in minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min" if whole >= 3600 else f"{whole // 60} min {whole % 60:02} s"
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -108,14 +184,14 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _draw(rows: list[dict[str, str]]) -> Figure:
-    """One panel per loss term and validation figure, over epochs."""
+    """Draw a panel for each loss term and validation figure, over epochs."""
     left_out = ("epoch", "seconds", "images_per_second")
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in left_out]
     columns = 4
     lines = -(-len(names) // columns)
     width, height = 3.2 * columns, 2.3 * lines
     figure = Figure(figsize=(width, height))
-    # Margins in inches: matplotlib's own layout measures every label first, which takes as long as the drawing.
+    # Fixed margins in inches: matplotlib's own layout takes as long as the drawing.
     figure.subplots_adjust(0.5 / width, 0.45 / height, 1 - 0.1 / width, 1 - 0.3 / height, wspace=0.2, hspace=0.3)
     for axes, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
         points = [(int(row["epoch"]), float(row[name])) for row in rows if name in row]

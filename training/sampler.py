@@ -1,4 +1,4 @@
-"""Which images each step sees: a function of the seed and the epoch, whatever the processes and the interruptions."""
+"""The order of the training images: it depends on the seed and the epoch alone."""
 
 from collections.abc import Iterator
 
@@ -7,19 +7,19 @@ from torch.utils.data import Sampler
 
 
 class ResumableBatchSampler(Sampler[list[int]]):
-    """The batches of an epoch, for DataLoader's `batch_sampler`; a last, smaller batch is left out.
+    """The batches of an epoch, for DataLoader's `batch_sampler`; a smaller last batch is dropped.
 
-    A step's batch is the same for any number of processes: each takes its own, equal part of it. (accelerate's samplers
-    would do for one process, but do not promise the same batches for another number of them.)
+    A step's batch is the same for any number of processes, each of which gets an equal part of it. (accelerate's
+    samplers do not guarantee this.)
 
     Args:
-        images: how many there are.
-        batch_size: images a step, all processes together.
-        seed: of the orders.
-        process, processes: which part of each batch is given.
+        images: number of images.
+        batch_size: images a step over all processes.
+        seed: seed of the orders.
+        process, processes: which part of each batch to give.
 
     Raises:
-        ValueError: a batch cannot be shared out evenly, or there is less than one.
+        ValueError: the batch does not divide evenly, or there are fewer images than one batch.
     """
 
     def __init__(self, images: int, batch_size: int, seed: int, process: int = 0, processes: int = 1):
@@ -35,12 +35,12 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self.epoch = self.first = 0
 
     def start(self, epoch: int, step: int = 0) -> None:
-        """Set what the next iteration gives: the batches of `epoch` (from 0) from `step` on."""
+        """Make the next iteration give the batches of `epoch` (from 0), from `step` on."""
         self.epoch, self.first = epoch, step
 
     @property
     def steps(self) -> int:
-        """Steps of a whole epoch."""
+        """Steps of a complete epoch."""
         return self.images // self.batch_size
 
     def __len__(self) -> int:

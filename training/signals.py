@@ -1,44 +1,50 @@
-"""SIGTERM and Ctrl-C end a run after the step that it is in, once its checkpoint is written."""
+"""SIGTERM and Ctrl-C end a run after the current step, once its checkpoint is written."""
 
 import signal
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
 
 
-class Stopping:
-    """While it is open, the first SIGTERM or SIGINT is noted in `signal`; a second one acts as usual."""
+class StopSignals:
+    """A context in which the first SIGTERM or SIGINT is kept in `signal`; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._usual: dict[signal.Signals, object] = {}
+        self._usual: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._usual = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._usual = {number: signal.signal(number, self._keep) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._as_usual()
+        self._restore()
 
-    def agreed(self, accelerator: Accelerator) -> int:
-        """The number of a signal that any process got, or 0; all processes ask at the same step."""
+    def agree(self, accelerator: Accelerator, is_due: bool = False) -> tuple[int, bool]:
+        """Agree with the other processes, all of which call this at the same step.
+
+        Returns:
+            The number of a signal that any process got, or 0; whether a checkpoint `is_due` in any.
+        """
         number = int(self.signal or 0)
         if accelerator.num_processes == 1:
-            return number
-        return int(accelerator.gather(torch.tensor([number], device=accelerator.device)).max())
+            return number, is_due
+        found = accelerator.gather(torch.tensor([[number, int(is_due)]], device=accelerator.device))
+        number, due = found.amax(dim=0).tolist()
+        return number, bool(due)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _keep(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        self._as_usual()
+        self._restore()
 
-    def _as_usual(self) -> None:
+    def _restore(self) -> None:
         for number, handler in self._usual.items():
             signal.signal(number, handler)
 
 
-def leave_signals_to_the_main_process(worker: int) -> None:
-    """The worker_init_fn of a DataLoader: Ctrl-C reaches its workers too, whose batches the last step may need."""
+def ignore_signals(worker: int) -> None:
+    """Ignore SIGTERM and SIGINT in a DataLoader's worker (`worker_init_fn`): the last step may need its batches."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

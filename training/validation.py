@@ -1,4 +1,4 @@
-"""Scores on the validation part, under the protocol `authors`, of maps held in memory."""
+"""Scores of a detector on the validation part, under the protocol `authors`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,11 +18,11 @@ def validate(
     views: Callable[[Mapping[str, Any]], dict[str, Tensor]],
     accelerator: Accelerator,
 ) -> dict[str, float]:
-    """Fβ, MAE and Sm of a detector's maps, 8-bit and not stretched, over the images of all processes.
+    """Return Fβ, MAE and Sm of a detector's 8-bit maps, not stretched, over the images of all processes.
 
     Args:
-        detector: the inference network; left in the mode it was in.
-        batches: this process's part of the validation images, as `views` takes them, with their `stem`s.
+        detector: the inference network; its mode is kept.
+        batches: this process's part of the validation images, with their `stem`s.
         views: gives `rgb` B×3×S×S and `mask` B×1×2S×2S in [0, 1].
         accelerator: knows the precision and the other processes.
     """

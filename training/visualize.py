@@ -1,7 +1,8 @@
-"""What a run looks like: validation images beside masks and maps, and what goes through the SR branch."""
+"""A picture of validation images beside their masks, saliency maps and super-resolved images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ CAPTION = 18
 
 
 @torch.inference_mode()
-def showcase(network: SRAL, views: dict[str, Tensor], to_rgb: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Columns of a picture, from validation views and what the training network makes of them.
+def validation_columns(
+    network: SRAL, views: dict[str, Tensor], to_rgb: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Return the columns of a picture: validation views and the training network's outputs.
 
     Args:
-        network: the training network; left in the mode it was in.
+        network: the training network; its mode is kept.
         views: `rgb`, `ycbcr`, `sr_target` and `mask` of B images.
         to_rgb: YCbCr to RGB, in [0, 1].
 
@@ -48,16 +51,21 @@ def draw_validation(
     title: str,
     notes: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write the columns of `showcase` side by side as a PNG, under their captions; a row an image, with its stem.
+    """Write `validation_columns` side by side as a PNG: a row for each image, with its stem.
 
-    `notes` has, by caption, what is written at the foot of each of a column's images.
+    Args:
+        path: the PNG file.
+        columns: images by caption.
+        stems: one for each row.
+        title: line above the columns.
+        notes: by caption, a line at the foot of each of the column's images.
     """
     rows = len(stems)
     size = (len(columns) * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP + 2 * CAPTION)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     pen.text((GAP, 2), title, "black", font)
-    written = {"fill": "yellow", "font": font, "stroke_width": 1, "stroke_fill": "black"}
+    written: dict[str, Any] = {"fill": "yellow", "font": font, "stroke_width": 1, "stroke_fill": "black"}
     for column, (caption, images) in enumerate(columns.items()):
         left = GAP + column * (TILE + GAP)
         pen.text((left, CAPTION), caption, "black", font)
@@ -68,7 +76,7 @@ def draw_validation(
             sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), (left, upper))
             if column == 0:
                 pen.text((left + 3, upper + 2), stems[row], **written)
-            if caption in (notes or {}):
+            if notes and caption in notes:
                 pen.text((left + 3, upper + TILE - CAPTION), notes[caption][row], **written)
     with atomic_file(path) as file:
         sheet.save(file, "PNG")

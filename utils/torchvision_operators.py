@@ -1,8 +1,7 @@
-"""Lets timm import PyPI's torchvision, which is built for CUDA, beside a CPU-only torch.
+"""Let timm import a torchvision built for CUDA beside a CPU-only torch, as PyPI serves them. Import it before timm.
 
-There torchvision's compiled operators cannot load, and its import stops at `operator torchvision::nms does not exist`.
-Nothing here calls those operators, but torchvision registers rules for two of them by name, so declaring their
-schemas is enough. Where torchvision's own operators load, this does nothing. Import it before timm or torchvision.
+There, torchvision's operators cannot load, and its import fails where it registers rules for two of them by name.
+Nothing here calls those two, so declaring them is enough. Where torch and torchvision match, this does nothing.
 """
 
 import importlib.util
@@ -10,21 +9,8 @@ from pathlib import Path
 
 import torch
 
-_SCHEMAS = {
-    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
-
-
-def _built_for_cuda() -> bool:
-    """Whether the installed torchvision says so in its version file, read without importing it."""
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return False
-    version_file = Path(spec.origin).with_name("version.py")
-    return version_file.is_file() and "+cu" in version_file.read_text().partition("\n")[0]
-
-
-if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms") and _built_for_cuda():
-    for _name, _schema in _SCHEMAS.items():
-        torch.library.define(f"torchvision::{_name}", _schema)
+_spec = importlib.util.find_spec("torchvision")
+_version = Path(_spec.origin).with_name("version.py") if _spec and _spec.origin else None  # read, not imported
+if torch.version.cuda is None and _version and _version.is_file() and "+cu" in _version.read_text().partition("\n")[0]:
+    for _name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

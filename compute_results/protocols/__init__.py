@@ -1,1 +1,63 @@
-"""The two scoring protocols: authors and field."""
+"""The two scoring protocols, and the metrics of each: the one place that names, orders and labels them.
+
+To add a metric, add it here and compute it in the protocol's module, in `score_image` and `summarize`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as tables show it.
+
+    Attributes:
+        name: the key in scores.json, the column in the CSV files.
+        label: the heading in text and Markdown.
+        latex: the heading in LaTeX, in math mode.
+        lower_is_better: the metric measures an error; otherwise it measures agreement.
+    """
+
+    name: str
+    label: str
+    latex: str
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol as tables show it: a line of description, and its metrics in the order of the columns."""
+
+    description: str
+    metrics: tuple[Metric, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics' names."""
+        return tuple(metric.name for metric in self.metrics)
+
+
+_SM = Metric("Sm", "Sm", "S_m")
+_MAE = Metric("MAE", "MAE", r"\mathrm{MAE}", lower_is_better=True)
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "authors": Protocol(
+        "authors (448×448, soft masks; Fβ is the maximum of the average curve)",
+        (Metric("Fbeta", "Fβ", r"F_\beta"), _MAE, _SM),
+    ),
+    "field": Protocol(
+        "field (PySODMetrics at each mask's own size)",
+        (
+            _SM,
+            Metric("maxF", "maxF", r"F_\beta^{\max}"),
+            Metric("meanF", "meanF", r"F_\beta^{\mathrm{mean}}"),
+            Metric("adpF", "adpF", r"F_\beta^{\mathrm{adp}}"),
+            Metric("maxE", "maxE", r"E_\xi^{\max}"),
+            Metric("meanE", "meanE", r"E_\xi^{\mathrm{mean}}"),
+            Metric("adpE", "adpE", r"E_\xi^{\mathrm{adp}}"),
+            Metric("wF", "wF", r"F_\beta^{w}"),
+            _MAE,
+        ),
+    ),
+}
+"""Each protocol by its name, which is also its module's name in this package."""

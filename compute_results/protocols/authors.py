@@ -1,17 +1,18 @@
-"""The protocol `authors`: the one behind the paper's Table I (Fβ, MAE, Sm at 448×448, soft masks).
+"""Score maps as the paper's Table I does (Fβ, MAE, Sm at 448×448, soft masks).
 
-Mask and map are taken as 8-bit gray at 448×448 (another size goes through Pillow's antialiased bilinear, still
-8-bit). MAE compares them as they are. For Fβ and Sm the map is stretched to p = (p − min) / (max − min + 1e-20).
+Mask and map are 8-bit gray at 448×448; other sizes are resized by Pillow's antialiased bilinear, still 8-bit. MAE
+compares them as they are. For Fβ and Sm the map is stretched to p = (p − min) / (max − min + 1e-20).
 
-Everything but MAE depends on a pixel through its map level alone, so no threshold is ever applied to an image:
-one pass counts the 256 levels inside and outside the object in the four parts of the S-measure's region term, a
-second count weights them by the soft mask for Fβ.
+All but MAE depend on the map only through its 256 gray levels, so histograms replace the loop over thresholds. One
+pass counts the levels inside and outside the object in the four parts of the S-measure's region term. A second pass
+weights them by the soft mask for Fβ.
 
-Where the release leaves a case open (it divides by zero there), this is what we chose:
+The authors' release divides by zero in three cases. They are defined here as follows:
 
 - A vanishing object, a mask whose mean is above 0 without a pixel of at least 0.5, has no object at this resolution:
   Sm treats it as the empty mask, Sm = 1 − mean(p). Fβ and MAE keep its soft values.
-- Its mirror image, a mask of mean below 1 whose pixels all reach 0.5: Sm = mean(p), as for a white mask.
+- A vanishing background, a mask whose mean is below 1 and whose pixels all reach 0.5: Sm = mean(p), as for a white
+  mask.
 - An object (or background) of one pixel has standard deviation 0.
 """
 
@@ -32,6 +33,9 @@ THRESHOLDS = np.linspace(0, 1 - 1e-10, 255, dtype=np.float32)
 
 _GRAYS = np.arange(256, dtype=np.float32) / np.float32(255)
 _LEVELS = np.arange(256)
+
+Moments = tuple[int, int, int]
+"""Pixels, sum of levels, sum of squared levels."""
 
 
 def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
@@ -57,7 +61,7 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
 
 
 def summarize(images: dict[str, ImageScores]) -> Result:
-    """Average over images by stem: Fβ is the maximum of the average curve, not the average of the maxima."""
+    """Return the averages over images by stem: Fβ is the maximum of the average curve, not the mean of the maxima."""
     scores = list(images.values())
     curves = Curves(THRESHOLDS.astype(np.float64), *(mean_curve(scores, name) for name in ("precision", "recall", "F")))
     figures = {"Fbeta": float(curves.f.max()), "MAE": mean_figure(scores, "MAE"), "Sm": mean_figure(scores, "Sm")}
@@ -65,7 +69,7 @@ def summarize(images: dict[str, ImageScores]) -> Result:
 
 
 def f_curves(plain: np.ndarray, weighted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and Fβ over `THRESHOLDS` from the histograms of a map's 256 levels.
+    """Return precision, recall and Fβ over `THRESHOLDS` from the histograms of a map's 256 levels.
 
     Args:
         plain: pixels of each level, (256,).
@@ -78,7 +82,7 @@ def f_curves(plain: np.ndarray, weighted: np.ndarray) -> tuple[np.ndarray, np.nd
     total = weighted.sum()
     if low == high and total == 0:
         return (np.ones(len(THRESHOLDS)),) * 3
-    # In float32 and in the release's order of operations: whether p ≥ t holds at a tie depends on the rounding.
+    # Float32 in the release's order of operations: at a tie, whether p ≥ t holds depends on the rounding.
     stretched = (_GRAYS - _GRAYS[low]) / (_GRAYS[high] - _GRAYS[low] + np.float32(EPS))
     passed = np.searchsorted(THRESHOLDS, stretched, side="right")  # how many thresholds each level reaches
     chosen = _reaching(passed, plain)
@@ -90,7 +94,7 @@ def f_curves(plain: np.ndarray, weighted: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def s_measure(parts: np.ndarray) -> float:
-    """The S-measure (α = 0.5) of a stretched map.
+    """Return the S-measure (α = 0.5) of a stretched map.
 
     Args:
         parts: pixels by part of the image (upper left, upper right, lower left, lower right about the object's
@@ -102,7 +106,7 @@ def s_measure(parts: np.ndarray) -> float:
     low, high = _range(parts.sum(axis=(0, 1)))
     span = max(high - low, 1)  # a constant map is stretched to zeros
     moments = [[_moments(counts, low) for counts in part] for part in parts]
-    background, target = (tuple(map(sum, zip(*(part[side] for part in moments), strict=True))) for side in (0, 1))
+    background, target = (_added(*(part[side] for part in moments)) for side in (0, 1))
     area = background[0] + target[0]
     if target[0] == 0 or background[0] == 0:
         mean = (background[1] + target[1]) / (area * span)
@@ -111,7 +115,7 @@ def s_measure(parts: np.ndarray) -> float:
     of_object = share * _object_score(target, span, False) + (1 - share) * _object_score(background, span, True)
     weights = [sum(side[0] for side in part) / area for part in moments[:3]]
     weights.append(1 - sum(weights))
-    of_regions = sum(w * _similarity(*part, span) for w, part in zip(weights, moments, strict=True))
+    of_regions = sum(w * _similarity(part[0], part[1], span) for w, part in zip(weights, moments, strict=True))
     return max(0.0, 0.5 * of_object + 0.5 * of_regions)
 
 
@@ -122,7 +126,7 @@ def _at_size(gray: np.ndarray) -> np.ndarray:
 
 
 def _count_parts(saliency: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Count levels by part and side, as `s_measure` wants them; without an object all pixels are in the last part."""
+    """Count levels by part and side for `s_measure`; without an object all pixels are in the last part."""
     across, down = np.count_nonzero(target, axis=0), np.count_nonzero(target, axis=1)
     area = max(int(across.sum()), 1)
     cx = round(float(across @ np.arange(across.size)) / area)
@@ -138,18 +142,22 @@ def _range(plain: np.ndarray) -> tuple[int, int]:
 
 
 def _reaching(passed: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-    """At each threshold, the amount in levels that reach it, when level k reaches the first `passed[k]` thresholds."""
+    """Return, per threshold, the amount in the levels that reach it; level k reaches the first `passed[k]`."""
     by_count = np.bincount(passed, weights=amounts, minlength=len(THRESHOLDS) + 1)
     return by_count[:0:-1].cumsum()[::-1]
 
 
-def _moments(counts: np.ndarray, low: int) -> tuple[int, int, int]:
-    """Pixels, sum and sum of squares of level − low: whole numbers, so that a zero variance is exactly zero."""
+def _moments(counts: np.ndarray, low: int) -> Moments:
+    """Return the moments of level − low: whole numbers, so that a zero variance is exactly zero."""
     values = _LEVELS - low
     return int(counts.sum()), int(counts @ values), int(counts @ values**2)
 
 
-def _object_score(moments: tuple[int, int, int], span: int, inverted: bool) -> float:
+def _added(*parts: Moments) -> Moments:
+    return sum(part[0] for part in parts), sum(part[1] for part in parts), sum(part[2] for part in parts)
+
+
+def _object_score(moments: Moments, span: int, inverted: bool) -> float:
     n, total, squares = moments
     mean = total / (n * span)
     deviation = sqrt((n * squares - total**2) / (n * (n - 1))) / span if n > 1 else 0.0
@@ -158,9 +166,9 @@ def _object_score(moments: tuple[int, int, int], span: int, inverted: bool) -> f
     return 2 * mean / (mean**2 + 1 + deviation + EPS)
 
 
-def _similarity(background: tuple[int, int, int], target: tuple[int, int, int], span: int) -> float:
-    """The structural similarity of map and binary mask in one part of the image."""
-    n, total, squares = (a + b for a, b in zip(background, target, strict=True))
+def _similarity(background: Moments, target: Moments, span: int) -> float:
+    """Return the structural similarity of map and binary mask in one part of the image."""
+    n, total, squares = _added(background, target)
     if n == 0:
         return 0.0
     norm = n * (n - 1 + EPS)

@@ -1,8 +1,8 @@
-"""The protocol `field`: what other papers of the field print, computed by PySODMetrics.
+"""Score maps by PySODMetrics, as most papers of the field do.
 
 The map, 8-bit gray, is resized to the mask's own size by OpenCV's bilinear; the mask is binarized at > 128. The
-figures are by definition the library's: here it only gets its input, one image at a time, so that images can be
-spread over processes; averaging the single results is what the library does with its own lists.
+library scores one image at a time, so that images can be spread over processes. The average over images is the one
+that the library takes.
 """
 
 import cv2
@@ -35,7 +35,7 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
     """
     if saliency.shape != mask.shape:
         saliency = cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    prepared = prepare_data(saliency, mask)  # once, where each metric would do it again
+    prepared = prepare_data(saliency, mask)  # once for all metrics
     f_measure = FmeasureV2(
         {"F": FmeasureHandler(True, True), "P": PrecisionHandler(True, False), "R": RecallHandler(True, False)}
     )
@@ -56,7 +56,7 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
 
 
 def summarize(images: dict[str, ImageScores]) -> Result:
-    """Average over images by stem; maximum and mean F and E are those of the average curve."""
+    """Return the averages over images by stem; maximum and mean F and E are those of the average curve."""
     scores = list(images.values())
     curves = {name: mean_curve(scores, name) for name in ("precision", "recall", "F", "E")}
     figures = {name: mean_figure(scores, name) for name in ("Sm", "adpF", "adpE", "wF", "MAE")} | _extremes(curves)

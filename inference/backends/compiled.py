@@ -1,4 +1,6 @@
-"""torch.compile: inductor's kernels for each shape of batch."""
+"""Run the folded network with torch.compile, which compiles it for each batch shape."""
+
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -6,39 +8,57 @@ import torch
 from inference.backends.eager import TorchEager
 from inference.backends.shapes import FixedShapes, Runner, Shape
 from models.detector import Detector, check_size
+from models.hosts import Host
+from utils.text import one_line
 
 CPU_OPTIONS = {"freezing": True}
-"""Weights are constants: inductor folds what hangs on them alone and packs them for the CPU's kernels once."""
+"""The weights are constants: inductor folds operations on them and packs them for the CPU's kernels once."""
 GPU_OPTIONS = {"max_autotune": True, "triton.cudagraphs": True}
-NEEDS = "on the CPU it needs a C++ compiler (g++, or what CXX names), on a GPU triton"
+REQUIREMENT = "on the CPU it needs a C++ compiler (g++, or what CXX names), on a GPU triton"
 
 
 class TorchCompiled(TorchEager):
-    """A detector's exact inference form, compiled by inductor when a shape comes for the first time.
+    """The inference form, compiled by inductor at the first batch of each shape.
 
-    That takes half a minute and more, and on the CPU a C++ compiler. Arguments, attributes and errors as `TorchEager`.
+    Compiling takes half a minute or more, and needs a C++ compiler on the CPU. Arguments, attributes and errors are
+    those of `TorchEager`.
     """
 
-    name = "compile"
-    tries_algorithms = True
+    name: ClassVar[str] = "compile"
+    benchmark_cudnn = True
 
-    def __init__(self, detector: Detector, device: str = "auto", precision: str = "fp32", process: int | None = None):
-        super().__init__(detector, device, precision, process)
-        self.run = FixedShapes(self._compiled)
+    def __init__(
+        self,
+        detector: Detector | Host,
+        device: str = "auto",
+        precision: str = "fp32",
+        local_index: int | None = None,
+    ) -> None:
+        super().__init__(detector, device, precision, local_index)
+        self.runners = FixedShapes(self._compile)
 
-    def _compiled(self, shape: Shape) -> Runner:
-        check_size(*shape[1:3])
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what `TorchEager.run` returns."""
+        return self.runners(pixels)
+
+    def _compile(self, shape: Shape) -> Runner:
+        _, height, width, _ = shape
+        check_size(height, width)
         options = GPU_OPTIONS if self.device.type == "cuda" else CPU_OPTIONS
-        # Without the last two, torch goes on uncompiled where it meets something new or too many shapes.
-        network = torch.compile(self.network, dynamic=False, options=options, fullgraph=True, isolate_recompiles=True)
+        # Without `fullgraph` and `isolate_recompiles`, torch silently runs uncompiled in some cases.
+        network = torch.compile(  # type: ignore[call-overload]
+            self.network, dynamic=False, options=options, fullgraph=True, isolate_recompiles=True
+        )
 
         def run(pixels: np.ndarray) -> np.ndarray:
-            with torch.no_grad():  # freezing does not know inference mode
+            with torch.no_grad():  # freezing does not support inference mode
                 return network(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
 
         try:
             run(np.zeros(shape, np.uint8))
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = " ".join(str(error).partition("Set TORCHDYNAMO_VERBOSE")[0].split())[:300]
-            raise ValueError(f"backend compile cannot run here: {reason}; {NEEDS}, or use another backend") from error
+            reason = one_line(str(error).partition("Set TORCHDYNAMO_VERBOSE")[0])
+            raise ValueError(
+                f"backend compile cannot run here: {reason}; {REQUIREMENT}, or use another backend"
+            ) from error
         return run

@@ -1,96 +1,106 @@
-"""OpenVINO on the CPU: an exported .xml file with its .bin, or a detector that becomes a graph in memory."""
+"""Run an exported .xml file with its .bin, or a detector that is converted in memory, with OpenVINO on the CPU."""
 
 import hashlib
 import math
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from inference.backends.shapes import KEPT, Shape
+from inference.backends.shapes import MAX_RUNNERS, Shape
 from inference.export.graph import onnx_graph
 from inference.export.header import MAP, Header, read_header
 from models.detector import OUTPUT_SCALE, Detector
+from models.hosts import Host
 from utils.devices import optional, thread_count
+from utils.text import one_line
 
 REQUIREMENTS = "requirements-openvino.txt"
-TOGETHER = 4
-"""Images at most that one request computes: their weights are read once, and their features stay in the caches."""
-KINDS = {"fp32": "f32", "bf16": "bf16"}
-"""OpenVINO's names of what floating-point numbers are computed in."""
+MAX_IMAGES_PER_REQUEST = 4
+"""Several images share one read of the weights; with more than 4, features no longer fit into the caches."""
+FLOAT_TYPES = {"fp32": "f32", "bf16": "bf16"}
+"""OpenVINO's names of the floating-point precisions."""
 
 
 class OpenVino:
-    """A detector run by OpenVINO on the CPU, compiled (in less than a second) for each shape that comes.
+    """A network run by OpenVINO on the CPU, compiled for each batch shape in less than a second.
 
-    A batch is cut into requests of a few images, as many at a time as there are threads: threads that each have images
-    of their own need not wait for one another.
+    A batch is split into requests of a few images, one request for each thread at a time. Threads that compute separate
+    images need not wait for each other.
 
     Args:
         source: an .xml file that inference.export wrote, or a detector in eval mode, which is converted first.
         device: 'auto' or 'cpu'.
-        precision: 'fp32', 'bf16', or 'int8' for a file that is exported so, whose other parts run in bf16 where the
-            CPU has it. None is the file's own.
-        process: the number of this process on its machine, where several share the work.
+        precision: 'fp32', 'bf16', or 'int8' for a file in int8, whose other parts run in bf16 if the CPU has it. None:
+            that of the file.
+        local_index: ignored; the interface of `Backend` has it.
 
     Attributes:
-        name, device, precision: what runs it, where and in what.
-        input_size: (height, width) that the network was trained for.
+        name: name of the backend.
+        device, precision: where and in which precision the network runs.
+        input_size: (height, width) of the training.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the package, the device or the precision is not there, or the file is not ours.
+        ValueError: the package, device or precision is not available, or inference.export did not write the file.
     """
 
-    name = "openvino"
+    name: ClassVar[str] = "openvino"
 
     def __init__(
-        self, source: Path | Detector, device: str = "auto", precision: str | None = None, process: int | None = None
-    ):
+        self,
+        source: Path | Detector | Host,
+        device: str = "auto",
+        precision: str | None = None,
+        local_index: int | None = None,
+    ) -> None:
         if device == "cuda":
             raise ValueError("backend openvino runs on the CPU: use --device cpu, or another backend")
         self.runtime = optional("openvino", REQUIREMENTS)
         self.device = torch.device("cpu")
         self.core = self.runtime.Core()
         if isinstance(source, Path):
-            self.model, self.header = read_openvino(self.core, source)
+            self.model, header = read_openvino(self.core, source)
+            self._set_header(header, precision)
         else:
-            self.model, self.header = None, Header.of(source.config, any_size=False)
-        self.precision, self.input_size = precision or self.header.precision, self.header.input_size
-        self.kind = self._kind()
-        if self.model is None:
+            self._set_header(Header.of(source.config, any_size=False), precision)
             graph = onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
             self.model = self.core.read_model(graph.SerializeToString())
-        without_map(self.model)
+        remove_map_output(self.model)
         self._queues: OrderedDict[tuple[Shape, int], Any] = OrderedDict()
 
+    def _set_header(self, header: Header, precision: str | None) -> None:
+        self.header, self.input_size = header, header.input_size
+        self.precision: str = precision or header.precision
+        self.float_type = self._find_float_type()
+
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """B×H×W×3 uint8 RGB to B×2H×2W float32 saliency in [0, 1]. Raises ValueError for a size it does not take."""
+        """Return the saliency as `Backend` defines it. Raise a ValueError for a size that the graph does not take."""
         count, height, width, _ = pixels.shape
         self.header.check(height, width)
-        pixels = np.ascontiguousarray(pixels)  # else OpenVINO, which reads them where they lie, refuses
+        pixels = np.ascontiguousarray(pixels)  # OpenVINO shares the memory and refuses other layouts
         streams = min(count, thread_count())
-        together = min(math.ceil(count / streams), TOGETHER)
+        size = min(math.ceil(count / streams), MAX_IMAGES_PER_REQUEST)
         saliency = np.empty((count, OUTPUT_SCALE * height, OUTPUT_SCALE * width), np.float32)
-        queue = self._queue((together, height, width, 3), streams)
-        queue.set_callback(lambda request, i: np.copyto(saliency[i : i + together], request.get_output_tensor(0).data))
-        for start in range(0, count, together):
-            i = min(start, count - together)  # the last, where it is too short, does some images again
-            queue.start_async([pixels[i : i + together]], userdata=i, share_inputs=True)
+        queue = self._queue((size, height, width, 3), streams)
+        queue.set_callback(lambda request, i: np.copyto(saliency[i : i + size], request.get_output_tensor(0).data))
+        for start in range(0, count, size):
+            i = min(start, count - size)  # an incomplete last request repeats some images
+            queue.start_async([pixels[i : i + size]], userdata=i, share_inputs=True)
         queue.wait_all()
         return saliency
 
-    def _kind(self) -> str:
-        """What floating-point numbers are computed in."""
+    def _find_float_type(self) -> str:
+        """Return OpenVINO's name of the precision of floating-point operations; raise a ValueError for others."""
         written, has_bf16 = self.header.precision, "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "int8" and written != "int8":
             raise ValueError(
                 "precision int8 needs a file that python -m inference.export --format openvino --int8 wrote, "
                 f"this network is in {written}"
             )
-        if self.precision not in (*KINDS, "int8"):
+        if self.precision not in (*FLOAT_TYPES, "int8"):
             raise ValueError(f"precision {self.precision}: backend openvino has fp32, bf16 and int8")
         if written == "int8" and self.precision != "int8":
             raise ValueError(
@@ -98,22 +108,22 @@ class OpenVino:
             )
         if self.precision == "bf16" and not has_bf16:
             raise ValueError("precision bf16: this CPU does not have it; use fp32")
-        return KINDS["bf16" if has_bf16 and self.precision != "fp32" else "fp32"]
+        return FLOAT_TYPES["bf16" if has_bf16 and self.precision != "fp32" else "fp32"]
 
     def _queue(self, shape: Shape, streams: int) -> Any:
-        """As many requests of a shape as run at once, each on its share of the threads."""
+        """Return a queue of `streams` parallel requests of one shape, each on its share of the threads."""
         key = (shape, streams)
         if key not in self._queues:
             model = self.model.clone()
             model.reshape(list(shape))
-            enlarge_by_products(self.runtime, model)
+            upsample_by_matmul(self.runtime, model)
             options = {
-                "INFERENCE_PRECISION_HINT": self.kind,
+                "INFERENCE_PRECISION_HINT": self.float_type,
                 "INFERENCE_NUM_THREADS": thread_count(),
                 "NUM_STREAMS": streams,
-                "ENABLE_CPU_PINNING": False,  # images are decoded meanwhile, and other processes may share the cores
+                "ENABLE_CPU_PINNING": False,  # other threads decode images, and other processes may share the cores
             }
-            if len(self._queues) == KEPT:
+            if len(self._queues) == MAX_RUNNERS:
                 self._queues.popitem(last=False)
             self._queues[key] = self.runtime.AsyncInferQueue(self.core.compile_model(model, "CPU", options), streams)
         self._queues.move_to_end(key)
@@ -121,11 +131,11 @@ class OpenVino:
 
 
 def read_openvino(core: Any, path: Path) -> tuple[Any, Header]:
-    """The model in an .xml and its .bin, and its header.
+    """Return the model in an .xml file and its .bin, and its header.
 
     Raises:
-        FileNotFoundError: one of the two is missing.
-        ValueError: they are not ours, or not of one export.
+        FileNotFoundError: one of the files is missing.
+        ValueError: inference.export did not write them, or not together.
     """
     tensors = path.with_suffix(".bin")
     for file in (path, tensors):
@@ -133,28 +143,28 @@ def read_openvino(core: Any, path: Path) -> tuple[Any, Header]:
             raise FileNotFoundError(f"weights {file}: no such file; OpenVINO's .xml and .bin belong together")
     try:
         model = core.read_model(path)
-        found = model.get_rt_info(["sral"]).value if model.has_rt_info(["sral"]) else {}
+        metadata = model.get_rt_info(["sral"]).value if model.has_rt_info(["sral"]) else {}
     except RuntimeError as error:
-        raise ValueError(f"{path}: openvino cannot read it ({' '.join(str(error).split())[:300]})") from error
-    header = read_header(path, found)
-    with tensors.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != header.tensors_sha256:
+        raise ValueError(f"{path}: openvino cannot read it ({one_line(error)})") from error
+    header = read_header(path, metadata)
+    with tensors.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != header.tensors_sha256:
             raise ValueError(f"{tensors} is not the one that {path.name} was written with: export both again")
     return model, header
 
 
-def without_map(model: Any) -> None:
-    """Take the 8-bit map from a model's outputs, and what computes it."""
+def remove_map_output(model: Any) -> None:
+    """Remove the 8-bit map from a model's outputs, with the operations that compute it."""
     for result in model.get_results():
         if MAP in result.input_value(0).get_names():
             model.remove_result(result)
 
 
-def enlarge_by_products(runtime: Any, model: Any) -> None:
-    """Write the enlargement of single-channel maps in a model of fixed shapes as two matrix products.
+def upsample_by_matmul(runtime: Any, model: Any) -> None:
+    """Replace the bilinear upsampling of single-channel maps by two matrix products, in a model of fixed shapes.
 
-    Interpolate makes use of a vector unit's lanes where a pixel has many channels. The map that comes last has one: its
-    enlargement takes a third of a light network's time, the products a tenth of that.
+    OpenVINO's Interpolate vectorizes over channels. The final map has one channel, and its upsampling takes a third of
+    a light network's time; the products take a tenth of that.
     """
     operations = runtime.opset13
     for node in model.get_ordered_ops():
@@ -164,12 +174,12 @@ def enlarge_by_products(runtime: Any, model: Any) -> None:
         (_, channels, height, width), (_, _, high, wide) = node.get_input_shape(0), node.get_output_shape(0)
         how = (attributes["mode"], attributes["coordinate_transformation_mode"])
         if channels == 1 and how == ("linear_onnx", "align_corners"):
-            rows = operations.matmul(_tents(height, high), node.input_value(0), False, False)
-            both = operations.matmul(rows, _tents(width, wide), False, True)
+            rows = operations.matmul(_bilinear_weights(height, high), node.input_value(0), False, False)
+            both = operations.matmul(rows, _bilinear_weights(width, wide), False, True)
             node.output(0).replace(both.output(0))
 
 
-def _tents(source: int, target: int) -> np.ndarray:
-    """target×source weights of bilinear interpolation along one side, align_corners=True."""
-    places = np.linspace(0, source - 1, target)[:, None]
-    return np.maximum(1 - np.abs(places - np.arange(source)), 0).astype(np.float32)
+def _bilinear_weights(source: int, target: int) -> np.ndarray:
+    """Return the weights of bilinear interpolation along one side with align_corners=True, target×source."""
+    positions = np.linspace(0, source - 1, target)[:, None]
+    return np.maximum(1 - np.abs(positions - np.arange(source)), 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What an exported network's file says about itself, and what goes in and comes out of it."""
+"""The metadata of an exported file, and the names of its input and outputs."""
 
 import json
 import math
@@ -11,27 +11,24 @@ from models.config import SIDE_LIMIT, DetectorConfig
 from models.detector import check_size
 from utils.text import one_line
 
-FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
-"""Formats and their files' suffixes; OpenVINO's .xml has its tensors beside it, in a .bin of the same name."""
-
 INPUT = "image"
-"""B×H×W×3 uint8 RGB."""
+"""Input: B×H×W×3 uint8 RGB."""
 MAP, SALIENCY = "map", "saliency"
-"""The outputs: B×2H×2W uint8, saliency × 255 cut off; and the saliency itself, float32 in [0, 1]."""
+"""Outputs: the map, B×2H×2W uint8, truncated saliency × 255; and the saliency, B×2H×2W float32 in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an exported file carries, by name.
+    """The metadata of an exported file.
 
     Attributes:
-        encoder: the detector's, a timm name.
-        input_size: (height, width) that it was trained for.
-        sizes: it takes 'any' multiple of 32, or 'one': `input_size`.
-        mean, std: statistics that it normalizes its input with, in [0, 1]; the graph does so itself.
+        encoder: timm name of the encoder.
+        input_size: (height, width) of the training.
+        sizes: image sizes that the graph takes: 'any' multiple of 32, or 'one', which is `input_size`.
+        mean, std: normalization statistics in [0, 1]; the graph applies them itself.
         precision: 'fp32' or 'int8'.
-        weights_sha256: of the weights file that it was made from.
-        tensors_sha256: of OpenVINO's .bin, which belongs to the .xml; empty for ONNX.
+        weights_sha256: hash of the weights file that was exported.
+        tensors_sha256: hash of OpenVINO's .bin file; empty for ONNX.
     """
 
     encoder: str
@@ -45,15 +42,15 @@ class Header:
 
     @classmethod
     def of(cls, config: DetectorConfig, any_size: bool) -> "Header":
-        """The header of a detector's graph in fp32."""
+        """Return the header of a detector's graph in fp32."""
         return cls(config.encoder, config.input_size, "any" if any_size else "one", config.mean, config.std)
 
     def as_text(self) -> dict[str, str]:
-        """As the formats keep it: text by name, each but the first JSON."""
+        """Return the metadata as the formats store it: text by name, JSON except for `format`."""
         return {"format": "sral"} | {name: json.dumps(value) for name, value in asdict(self).items()}
 
     def check(self, height: int, width: int) -> None:
-        """Raise a ValueError where the network does not take images of that size."""
+        """Raise a ValueError if the graph does not take images of that size."""
         check_size(height, width)
         if self.sizes == "one" and (height, width) != self.input_size:
             raise ValueError(
@@ -62,16 +59,16 @@ class Header:
             )
 
 
-def read_header(path: Path, found: Mapping[str, str] | Any) -> Header:
-    """A file's header from its metadata, which may be a stranger's.
+def read_header(path: Path, metadata: Mapping[str, str] | Any) -> Header:
+    """Return the header in a file's metadata, which is not trusted.
 
     Raises:
-        ValueError: it is not one of our exported files, or its header makes no sense.
+        ValueError: inference.export did not write the file, or a value is invalid.
     """
     try:
-        if not isinstance(found, Mapping) or found.get("format") != "sral":
+        if not isinstance(metadata, Mapping) or metadata.get("format") != "sral":
             raise ValueError("its metadata name no network of ours")
-        values = {name: json.loads(found[name]) for name in Header.__dataclass_fields__}
+        values = {name: json.loads(metadata[name]) for name in Header.__dataclass_fields__}
         values |= {name: tuple(values[name]) for name in ("input_size", "mean", "std")}
         header = Header(**values)
         _check(header)

@@ -1,20 +1,21 @@
-"""int8 by NNCF, for ONNX and OpenVINO alike: convolutions in int8, and what loses accuracy so in higher precision.
+"""Quantize a network to int8 with NNCF, for ONNX and OpenVINO; parts that lose accuracy keep their precision.
 
-Weights are symmetric with a scale for each output channel; activations have one scale for a tensor, or for a depthwise
-convolution's channel. Their ranges are those that calibration images take, nothing clipped, and biases make up for the
-mean error that rounding brings (fast bias correction).
+Weights are symmetric, with one scale for each output channel. Activations have one scale for a tensor, or for each
+channel of a depthwise convolution. The ranges are the minimum and maximum over the calibration images. Fast bias
+correction compensates for the mean rounding error.
 
-Chosen on the 60 images of ORSSD's validation part with `weights/light_orssd.safetensors` (OpenVINO, calibrated on 128
-of the 540 that it was trained on; Fβ, MAE and Sm of the protocol `authors`; the difference is saliency's, on average):
+The parts were chosen on the 60 validation images of ORSSD with `weights/light_orssd.safetensors` (OpenVINO, calibrated
+on 128 of the 540 training images). Fβ, MAE and Sm are those of the protocol `authors`; the difference is the mean
+absolute difference of the saliency from fp32:
 
-    in int8                                   Fβ       MAE      Sm      difference
-    nothing: fp32                             0.9067   0.0157   0.9162
-    everything                                0.9068   0.0157   0.9143   0.00120
-    but the convolutions of the image         0.9071   0.0157   0.9164   0.00125
-    and PPM's pooled cells                    0.9071   0.0157   0.9161   0.00097
-    and what follows the last convolution     0.9071   0.0157   0.9161   0.00096
+    parts in int8                                  Fβ       MAE      Sm      difference
+    none (fp32)                                    0.9067   0.0157   0.9162
+    all                                            0.9068   0.0157   0.9143   0.00120
+    all but (1) the first convolutions             0.9071   0.0157   0.9164   0.00125
+    all but (1) and (2) PPM's pooled branches      0.9071   0.0157   0.9161   0.00097
+    all but (1), (2) and the head's last layer     0.9071   0.0157   0.9161   0.00096
 
-Neither part costs the light network time, and 1 and 3 % of ResNet-50's.
+The exceptions cost the light network no time, and ResNet-50 1 % and 3 %.
 """
 
 import logging
@@ -28,47 +29,48 @@ import numpy as np
 
 from inference.export.header import INPUT
 from utils.devices import optional
+from utils.text import one_line
 
-PLACES = (r"/", r"ppm(?!\.reduce)", r"head\.predict/")
-"""Where nodes stay in higher precision, by their names' beginnings: what belongs to no part (normalization, the map's
-enlargement, sigmoid), PPM's pooled cells, and what follows the head's last convolution."""
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+EXACT_PARTS = (r"/", r"ppm(?!\.reduce)", r"head\.predict/")
+"""Prefixes (regular expressions) of the nodes that keep their precision: nodes outside of any module (normalization,
+upsampling, sigmoid), PPM's pooled branches, and the head's last layer."""
+WEIGHTED_OPERATIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def quantized(model: Any, graph: Any, images: np.ndarray, requirements: str) -> Any:
-    """A model of the same kind, in int8 but for the parts above and the convolutions that read the image.
+def quantize(model: Any, graph: Any, images: np.ndarray, requirements: str) -> Any:
+    """Return the model in int8, except for EXACT_PARTS and the convolutions that read the image.
 
     Args:
-        model: what becomes int8: an OpenVINO model, or `graph` itself; it is left as it is.
-        graph: the `onnx.ModelProto` of `inference.export.graph`, whose nodes' names say what they belong to.
-        images: N×H×W×3 uint8 RGB, as the network is trained on: what activations are measured with.
-        requirements: the file that installs what is missing.
+        model: an OpenVINO model, or `graph` itself; it is not changed.
+        graph: the `onnx.ModelProto` of `inference.export.graph`, whose node names start with their module's name.
+        images: N×H×W×3 uint8 RGB training images; they give the ranges of the activations.
+        requirements: requirements file to name if NNCF is missing.
 
     Raises:
-        ValueError: NNCF is missing, or cannot work on the network.
+        ValueError: NNCF is missing, or it cannot quantize the network.
     """
     nncf = optional("nncf", requirements)
-    kept = [*PLACES, *map(re.escape, sorted(_readers_of_the_image(graph)))]
-    with _progress_aside(nncf):
+    exact = [*EXACT_PARTS, *map(re.escape, sorted(_first_layers(graph)))]
+    with _redirect_progress(nncf):
         try:
             return nncf.quantize(
                 model,
                 nncf.Dataset([{INPUT: image[None]} for image in images]),
                 subset_size=len(images),
                 preset=nncf.QuantizationPreset.PERFORMANCE,
-                ignored_scope=nncf.IgnoredScope(patterns=[f"^(?:{place}).*" for place in kept], validate=False),
+                ignored_scope=nncf.IgnoredScope(patterns=[f"^(?:{prefix}).*" for prefix in exact], validate=False),
             )
         except (RuntimeError, nncf.ValidationError) as error:
-            raise ValueError(f"int8: nncf cannot quantize it ({' '.join(str(error).split())[:300]})") from error
+            raise ValueError(f"int8: nncf cannot quantize it ({one_line(error)})") from error
 
 
-def _readers_of_the_image(graph: Any) -> set[str]:
-    """Names of the modules, with a `/` behind, whose weights are the first that the image meets."""
+def _first_layers(graph: Any) -> set[str]:
+    """Return the names, followed by `/`, of the modules whose weights are applied to the image first."""
     reached, found = {INPUT}, set()
-    for node in graph.graph.node:  # in an order in which each comes after what it reads
+    for node in graph.graph.node:  # in topological order
         if reached.isdisjoint(node.input):
             continue
-        if node.op_type in WEIGHTED:
+        if node.op_type in WEIGHTED_OPERATIONS:
             found.add(f"{node.name.rpartition('/')[0]}/")
         elif node.op_type != "Shape":
             reached.update(node.output)
@@ -76,8 +78,8 @@ def _readers_of_the_image(graph: Any) -> set[str]:
 
 
 @contextmanager
-def _progress_aside(nncf: Any) -> Iterator[None]:
-    """NNCF's progress goes to standard error, and what it has to tell its developers nowhere."""
+def _redirect_progress(nncf: Any) -> Iterator[None]:
+    """Send NNCF's progress to standard error and silence its log."""
     nncf.set_log_level(logging.ERROR)
     with redirect_stdout(sys.stderr):
         yield

@@ -1,7 +1,7 @@
-"""Other networks in the detector's place. A host is any network that gives a saliency map; it is never changed.
+"""Hosts: wrap any network that computes a saliency map, so that SRAL can be attached to it.
 
-What SRAL reads of it while it trains is taken from outside, at modules that are named: `models.hosts.registry` has the
-names for each kind of network, and `register` there makes a network of one's own known.
+The network is never changed. In training, features are read by hooks on named modules; `models.hosts.registry` has the
+names for each kind of network.
 """
 
 import re
@@ -13,26 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import models.hosts.smp  # noqa: F401 (registers its networks)
+from models.attachable import Channels, Features
 from models.config import DetectorConfig
 from models.encoders import load_encoder_weights
-from models.hosts.registry import HostKind, find_kind, register, run_host_file
+from models.hosts.registry import HostKind, find_kind
 from models.resize import OUTPUT_SCALE, bilinear, check_size
 from utils.text import one_line
 
-__all__ = ["Host", "build_host", "register", "release", "run_host_file"]
-
 SHALLOW_STRIDE = 4
 PREFIX_LIMIT = 8
-"""Tokens that a transformer may have before those of the image."""
+"""Tokens, such as the class token, that may precede those of the image."""
 
 
 class Host(nn.Module):
-    """A network in the detector's place: RGB in, logits at twice its size out. The network inside stays as it was.
+    """A network in the detector's place: normalized RGB to logits at twice its size. The network inside is unchanged.
 
     Args:
-        network: from B×3×H×W to logits B×1 at any size.
-        kind: what to take of it.
+        network: maps B×3×H×W to logits B×1 at any size.
+        kind: names of the modules to read.
         config: what it was built from; saved with its weights.
 
     Raises:
@@ -43,15 +41,16 @@ class Host(nn.Module):
         super().__init__()
         self.network, self.config = network, config
         self._logits, self._encoder = _items(kind.logits), kind.encoder
-        named = {"shallow": config.host.shallow or kind.shallow, "context": config.host.context or kind.context}
-        coarse = config.host.coarse or kind.coarse
+        places = config.given_host()
+        named = {"shallow": places.shallow or kind.shallow, "context": places.context or kind.context}
+        coarse = places.coarse or kind.coarse
         self._places = named | {f"coarse {level}": place for level, place in enumerate(coarse, start=2)}
         for name in [*map(_module, self._places.values()), *([] if kind.encoder is None else [kind.encoder])]:
             self._submodule(name)
 
     @property
     def encoder(self) -> nn.Module:
-        """The part whose weights are pre-trained; an empty module where the network names none."""
+        """The pre-trained part; an empty module if the network names none."""
         return nn.Module() if self._encoder is None else self._submodule(self._encoder)
 
     def forward(self, rgb: Tensor) -> dict[str, Tensor]:
@@ -71,15 +70,15 @@ class Host(nn.Module):
         return {"logits": bilinear(self.own_logits(rgb), (OUTPUT_SCALE * height, OUTPUT_SCALE * width))}
 
     def own_logits(self, rgb: Tensor) -> Tensor:
-        """B×3×H×W to the network's own logits, B×1 at its own size."""
+        """Map B×3×H×W to the network's own logits, B×1 at its own size."""
         logits = _item(self.network(rgb), self._logits, self.config.name)
         if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[1] != 1:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"host {self.config.name} gives {found}, expected logits of one class, B×1×h×w")
         return logits
 
-    def forward_features(self, rgb: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """As `models.sral.Attachable` has it. The network has hooks for as long as this takes, and no longer."""
+    def forward_features(self, rgb: Tensor) -> Features:
+        """Return the logits with what the training branches read, through hooks that are removed afterwards."""
         height, width = rgb.shape[-2:]
         with self._hooked() as found:
             logits = self(rgb)["logits"]
@@ -88,8 +87,8 @@ class Host(nn.Module):
         shallow = bilinear(features["shallow"], (height // SHALLOW_STRIDE, width // SHALLOW_STRIDE))
         return {"logits": logits, "shallow": shallow, "context": features["context"], "coarse": coarse}
 
-    def channels(self) -> dict[str, int | list[int]]:
-        """Of what `forward_features` gives, by the same names: found by running the network once, in eval mode.
+    def channels(self) -> Channels:
+        """Return the channels of what `forward_features` returns, found by running the network once in eval mode.
 
         Raises:
             ValueError: a place gives nothing, or no feature.
@@ -101,14 +100,14 @@ class Host(nn.Module):
         for module, training in modes.items():
             module.training = training
         return {
-            name: of.shape[1] if isinstance(of, Tensor) else [each.shape[1] for each in of]
-            for name, of in found.items()
-            if name != "logits"
+            "shallow": found["shallow"].shape[1],
+            "context": found["context"].shape[1],
+            "coarse": [feature.shape[1] for feature in found["coarse"]],
         }
 
     @contextmanager
     def _hooked(self) -> Iterator[dict[str, Any]]:
-        """What each of the modules that are read gives, by the module's name."""
+        """Yield a dict that a forward pass fills with the outputs of the modules to read, by name."""
         found: dict[str, Any] = {}
         with ExitStack() as hooks:
             for name in set(map(_module, self._places.values())):
@@ -120,7 +119,7 @@ class Host(nn.Module):
             yield found
 
     def _feature(self, name: str, found: dict[str, Any], height: int, width: int) -> Tensor:
-        """The feature that was found at a place, B×C×h×w, for an image of height×width."""
+        """Return the feature at a place as B×C×h×w, for an image of height×width."""
         place = self._places[name]
         where = f"host {self.config.name}, {name} at {place}"
         if _module(place) not in found:
@@ -140,14 +139,14 @@ def build_host(config: DetectorConfig, encoder_weights: str = "none") -> Host:
 
     Args:
         config: `host` says which.
-        encoder_weights: 'none'; 'imagenet', what the host's builder downloads; or a file in timm's or torchvision's
-            names, for the encoder.
+        encoder_weights: 'none'; 'imagenet', which the host's builder downloads; or a file for the encoder, with timm's
+            or torchvision's names.
 
     Raises:
         ValueError: no such host, what it needs is not installed, or the weights do not fit.
         FileNotFoundError: the weights file is missing.
     """
-    kind = find_kind(config.host.network)
+    kind = find_kind(config.given_host().network)
     host = Host(kind.build(config, encoder_weights == "imagenet"), kind, config)
     if encoder_weights not in ("none", "imagenet"):
         if kind.encoder is None:
@@ -157,10 +156,10 @@ def build_host(config: DetectorConfig, encoder_weights: str = "none") -> Host:
 
 
 def release(network: nn.Module) -> nn.Module:
-    """The very network that a Host, or a training network around one, was given.
+    """Return the network inside a Host, or inside a training network around a Host.
 
     Raises:
-        ValueError: it is our own detector, which no host is inside.
+        ValueError: it is our own detector.
     """
     host = getattr(network, "detector", network)
     if not isinstance(host, Host):
@@ -169,11 +168,11 @@ def release(network: nn.Module) -> nn.Module:
 
 
 def as_map(feature: Any, height: int, width: int, where: str) -> Tensor:
-    """A feature as B×C×h×w, which may come as that, channels last (B×h×w×C) or as tokens (B×n×C).
+    """Return a feature as B×C×h×w; it may come so, channels last (B×h×w×C) or as tokens (B×n×C).
 
     Args:
-        feature: of an image of height×width; tokens may have up to eight others before them.
-        height, width: they tell the layouts apart: a map has the image's proportions.
+        feature: of an image of height×width; up to eight prefix tokens may precede the image's.
+        height, width: they distinguish the layouts, since a map has the image's aspect ratio.
         where: what to call it in an error.
 
     Raises:
@@ -198,7 +197,7 @@ def _module(place: str) -> str:
 
 
 def _items(place: str) -> tuple[int | str, ...]:
-    """What to take of a module's outputs: numbers of lists, keys of dicts."""
+    """Parse the indices and keys after a module's name, such as [2] or [out]."""
     items = place.removeprefix(_module(place))
     if not re.fullmatch(r"(\[[^\[\]]+\])*", items):
         raise ValueError(f"place {one_line(place, 100)!r}: write it as decoder.psp, encoder[2] or body[out]")

@@ -1,10 +1,11 @@
-"""Networks that may stand in the detector's place, by name: how each is built, and where its features are taken."""
+"""The registry of hosts: how each network is built, and which of its features are read."""
 
 import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -16,17 +17,17 @@ Builder = Callable[[DetectorConfig, bool], nn.Module]
 
 @dataclass(frozen=True)
 class HostKind:
-    """A network that SRAL can be attached to. Places are named as `models.config.HostConfig` says.
+    """A network that SRAL can be attached to. `models.config.HostConfig` says how places are named.
 
     Attributes:
-        build: from a configuration, and whether its encoder should start from weights that it can download by itself,
-            to the network: B×3×H×W normalized RGB to logits B×1 at any size, alone or among other outputs.
-        shallow: the place of a feature at stride 4 or near it.
+        build: builds the network from a configuration and a flag: whether to download pre-trained encoder weights. The
+            network maps B×3×H×W normalized RGB to logits B×1 at any size, alone or among other outputs.
+        shallow: the place of a feature at about stride 4.
         context: the place of a deep feature.
-        logits: what to take of the network's outputs, as '[0]' or '[out]'; empty where it gives the logits alone.
+        logits: where the logits are among the network's outputs, as '[0]' or '[out]'; empty: they are the output.
         coarse: places of decoded features for deep supervision, finest first.
-        encoder: name of the module whose weights are pre-trained: it has a learning rate of its own, and
-            `encoder_weights` fills it; None where there is none.
+        encoder: name of the pre-trained module, which has its own learning rate and is filled by `encoder_weights`;
+            None: there is none.
     """
 
     build: Builder
@@ -40,16 +41,16 @@ class HostKind:
 KINDS: dict[str, HostKind] = {}
 
 
-def register(name: str, **places: str | tuple[str, ...] | None) -> Callable[[Builder], Builder]:
-    """Make a network of one's own known under a name; decorates the function that builds it.
+def register(name: str, **places: Any) -> Callable[[Builder], Builder]:
+    """Register your own network under a name; decorates the function that builds it.
 
     Args:
         name: for `detector.host.network`.
-        places: `shallow`, `context` and, where they are not as usual, `logits`, `coarse` and `encoder`, as HostKind has
-            them.
+        places: `shallow` and `context`, and `logits`, `coarse` and `encoder` where their defaults do not fit; see
+            HostKind.
 
     Raises:
-        TypeError: a place is missing, or there is none of that name.
+        TypeError: a required place is missing, or a name is unknown.
     """
 
     def registered(build: Builder) -> Builder:
@@ -60,13 +61,13 @@ def register(name: str, **places: str | tuple[str, ...] | None) -> Callable[[Bui
 
 
 def run_host_file(path: Path | str) -> list[str]:
-    """Run a Python file that registers networks, and give their names.
+    """Run a Python file that registers networks, and return their names.
 
-    This is for a file that the user names. No weights file and no configuration in one leads here.
+    Only a file that the user names is run: never one that a weights file names.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it cannot be run, or it registers nothing.
+        ValueError: it fails, or it registers nothing.
     """
     path = Path(path)
     if not path.is_file():
@@ -88,7 +89,7 @@ def run_host_file(path: Path | str) -> list[str]:
 
 
 def find_kind(name: str) -> HostKind:
-    """The network of that name. Raises ValueError where there is none."""
+    """Return the registered network of that name. Raises ValueError if there is none."""
     if name not in KINDS:
         raise ValueError(
             f"host {name!r} is none of {', '.join(KINDS)}; if it is a network of your own, name the Python file that "

@@ -1,4 +1,4 @@
-"""The decoders of segmentation_models_pytorch as hosts, on any timm encoder; an extra that is imported when needed."""
+"""Register the networks of segmentation_models_pytorch, an optional package, as hosts on any timm encoder."""
 
 import inspect
 from functools import partial
@@ -14,7 +14,7 @@ from utils.text import one_line
 
 REQUIREMENTS = "requirements-hosts.txt"
 OURS = ("self", "encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs")
-"""Arguments that are not for `options`."""
+"""Arguments that `options` may not set."""
 SHALLOW, DEEPEST = "encoder[2]", "encoder[-1]"
 """Features of smp's encoders: the image, then strides 2, 4, 8…"""
 CONTEXTS = {
@@ -31,7 +31,7 @@ CONTEXTS = {
     "Segformer": DEEPEST,
     "DPT": "encoder[0][-1]",
 }
-"""The deep feature of each: what pools it over the image where there is such a module, as our PPM does."""
+"""The deep feature of each network: the output of its context pooling, where it has one."""
 
 
 def build(architecture: str, config: DetectorConfig, pretrained: bool) -> nn.Module:
@@ -43,15 +43,15 @@ def build(architecture: str, config: DetectorConfig, pretrained: bool) -> nn.Mod
         pretrained: start the encoder from ImageNet weights, which are downloaded.
 
     Raises:
-        ValueError: the package is missing, it has no such network or option, or the weights cannot be had.
+        ValueError: the package is missing, it has no such network or option, or the weights cannot be downloaded.
     """
     smp = _package()
     kind = getattr(smp, architecture)
     allowed = [name for name in inspect.signature(kind.__init__).parameters if name not in OURS]
-    unknown = sorted(set(config.host.options) - set(allowed))
+    unknown = sorted(set(config.given_host().options) - set(allowed))
     if unknown:
         raise ValueError(f"host {architecture} has no option {', '.join(unknown)}; it has {', '.join(allowed)}")
-    options, name = dict(config.host.options), config.encoder
+    options, name = dict(config.given_host().options), config.encoder
     if timm.is_model(name):
         options |= {"dynamic_img_size": True} if architecture == "DPT" else size_options(name, config.input_size)
         name = f"tu-{name}"

@@ -16,14 +16,12 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import baselines, inference, interleaved, roofline, variants
-from benchmarks.accuracy import figures
-from benchmarks.baselines import U2NetP
+from benchmarks import baselines, inference, interleaved, variants
+from benchmarks.baselines import OwnProcess, U2NetP, Unfolded, evaluation_network, load_network
 from benchmarks.complexity import measure as complexity
-from benchmarks.interleaved import in_turns
-from benchmarks.networks import Source, open_source
-from benchmarks.released_inference import OwnProcess, Unfolded, evaluation_network, load_network
-from benchmarks.variants import Variant, difference, released_variants
+from benchmarks.inference import figures
+from benchmarks.interleaved import time_interleaved
+from benchmarks.variants import Source, Variant, difference, open_source, released_variants
 from compute_results.matching import find_masks, match_maps
 from compute_results.scoring import score
 from datasets.catalog import find_pairs
@@ -174,7 +172,7 @@ def test_int8_comes_from_a_file_or_the_command(backend, suffix, light, data, tmp
     assert (python, dash_m, module) == (sys.executable, "-m", "inference.export")
     monkeypatch.setattr(sys, "argv", ["export", *arguments])
     asked = export_command.parse_arguments()
-    assert (asked.weights, asked.calibrate, asked.output, asked.int8) == (light, data / "test-images", output, True)
+    assert (asked.weights, asked.images, asked.output, asked.int8) == (light, data / "test-images", output, True)
     assert BACKENDS[backend] is EXPORTED[output.suffix]
 
     done.returncode, done.stderr = 1, "warning: slow\nerror: no images there\n"
@@ -182,30 +180,30 @@ def test_int8_comes_from_a_file_or_the_command(backend, suffix, light, data, tmp
         variants.int8_file(source, backend, options, tmp_path)
 
 
-def test_turns_are_taken(monkeypatch):
-    monkeypatch.setattr(interleaved, "TURN", 0.02)
+def test_calls_are_timed_interleaved(monkeypatch):
+    monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.02)
     made = []
 
     def sleeper(name: str, seconds: float):
         return lambda: (made.append(name), time.sleep(seconds))
 
     calls = {"a": sleeper("a", 0.03), "b": sleeper("b", 0.006)}
-    taken = in_turns(calls, 0.0, 3)
+    taken = time_interleaved(calls, 0.0, 3)
     assert {name: len(of) for name, of in taken.items()} == {"a": 3, "b": 3}
     runs = [name for name, before in zip(made, [None, *made], strict=False) if name != before]
     assert runs == ["a", "b"] * 3
-    assert made.count("a") == 6  # the first of each turn does not count
+    assert made.count("a") == 6  # the first call does not count
     assert 2 < made.count("b") / 3 <= 5
     assert 0.03 <= statistics.median(taken["a"]) < 0.06
     assert 0.006 <= statistics.median(taken["b"]) < 0.02
     start = time.perf_counter()
-    assert len(in_turns(calls, 0.3, 1)["a"]) > 3
+    assert len(time_interleaved(calls, 0.3, 1)["a"]) > 3
     assert 0.3 <= time.perf_counter() - start < 1
 
 
 def test_a_products_multiply_adds(monkeypatch):
-    monkeypatch.setitem(roofline.SIDES, "cpu", 64)
-    multiply = roofline.products(CPU)
+    monkeypatch.setitem(variants.SIDES, "cpu", 64)
+    multiply = variants.products(CPU)
     assert {precision for precision, _ in multiply} == {"fp32", "bf16", "int8"}
     for (precision, _), call in multiply.items():
         with FlopCounterMode(display=False) as counter:
@@ -265,9 +263,9 @@ class InThisProcess(Unfolded):
 
 @pytest.fixture
 def run(data, light, small_weights, monkeypatch, tmp_path, capsys):
-    """Runs the command in this process, on small networks and with short turns: what it printed, and its JSON."""
-    monkeypatch.setattr(interleaved, "TURN", 0.001)
-    monkeypatch.setitem(roofline.SIDES, "cpu", 64)
+    """Runs the command in this process, on small networks and with short timings: what it printed, and its JSON."""
+    monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.001)
+    monkeypatch.setitem(variants.SIDES, "cpu", 64)
     monkeypatch.setattr(inference, "OwnProcess", InThisProcess)
 
     def command(*arguments: object) -> tuple[str, dict]:
@@ -328,7 +326,7 @@ def test_command(run, u2netp, data):
 
 
 def test_the_releases_side_is_measured_without_its_network(run):
-    printed, found = run("--networks", "light", "--backends", "torch", "--batches", 1, "--count", 1)
+    printed, found = run("--networks", "light", "--backends", "torch", "--batches", 1, "--num-images", 1)
     assert {(row["network"], row["backend"]) for row in found["variants"]} == {
         ("resnet50", "released"), ("resnet50", "released_memory_kept"), ("light", "unfolded"), ("light", "torch"),
     }  # fmt: skip
@@ -341,6 +339,7 @@ def test_the_releases_side_is_measured_without_its_network(run):
     [
         (("--weights", "resnet50=nowhere.safetensors"), "nowhere.safetensors: no such file"),
         (("--images", "nowhere"), "nowhere is not there"),
+        (("--images", __file__), "is a file: give its folder"),
         (("--u2netp", "u2netp.onnx"), "baselines.py says where it is from"),
         (("--dataset", "ORSSD", "--root", "nowhere"), "nowhere"),
     ],
@@ -356,10 +355,12 @@ def test_bad_input_is_one_clear_line(arguments, why, run):
     ("arguments", "why"),
     [
         (("--weights", "heavy=x.safetensors"), "heavy=x.safetensors' is not NAME=FILE with a name of resnet50, light"),
-        (("--batches", "0"), "'0' is no whole number from 1"),
+        (("--batches", "0"), "'0' is not a whole number from 1"),
         (("--dataset", "ORSSD"), "--dataset and --root go together"),
         (("--u2netp", "x.onnx", "--batches", "2"), "leave 1 in --batches"),
         (("--backends", "tensorrt"), "invalid choice: 'tensorrt'"),
+        (("--count", "3"), "--count is now --num-images: use --num-images 3"),
+        (("--num", "3"), "unrecognized arguments: --num"),
     ],
 )
 def test_bad_options_are_named(arguments, why, run, capsys):

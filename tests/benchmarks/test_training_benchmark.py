@@ -22,7 +22,7 @@ from torch import nn
 from benchmarks import training
 from benchmarks.breakdown import PartMarks, Timeline
 from benchmarks.complexity import PARTS
-from benchmarks.released_training import ReleasedSamples, ReleasedTrainer
+from benchmarks.training_sides import ReleasedSamples, ReleasedTrainer
 from datasets.catalog import Pair, find_pairs
 from tests.helpers import ROOT, small_network
 
@@ -247,6 +247,15 @@ def test_command(data, tmp_path):
     assert min(parts.values()) >= 0
     assert done.stdout.count("\n| small.yaml | release |") == 2
     assert "| ASRD |" in done.stdout
+
+
+def test_the_count_of_images_has_one_name(data, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["training.py", *run(data, "--num-images", 3)])
+    assert training.arguments().images == 3
+    monkeypatch.setattr(sys, "argv", ["training.py", *run(data, "--images", 200)])
+    with pytest.raises(SystemExit):
+        training.arguments()
+    assert "is now --num-images: use --num-images 200" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

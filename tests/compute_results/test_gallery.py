@@ -31,7 +31,7 @@ def _main(monkeypatch, *more, maps="SRAL=maps"):
 
 
 def test_command(root, folders, monkeypatch):
-    command = [sys.executable, str(root / "compute_results" / "gallery.py"), *OPTIONS, "SRAL=maps", "--rows", "2"]
+    command = [sys.executable, str(root / "compute_results" / "gallery.py"), *OPTIONS, "SRAL=maps", "--num-images", "2"]
     run = subprocess.run(command, cwd=folders, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     two = Image.open(folders / "out" / "gallery.png")
@@ -47,6 +47,8 @@ def test_command(root, folders, monkeypatch):
     [
         (("--stems", "x"), "SRAL=maps", "for x"),
         (("--show", "differ"), "SRAL=maps", "compares two methods"),
+        (("--rows", "2"), "SRAL=maps", "--rows: this option is now called --num-images"),
+        (("--num-images", "0"), "SRAL=maps", "--num-images 0"),
         (("--show", "worst", "--stems", "b"), "SRAL=maps", "give it, or --stems"),
         ((), "SRAL", "write METHOD=DIR"),
         ((), "SRAL=nowhere", "nowhere"),
@@ -100,5 +102,5 @@ def test_the_best_and_the_worst(tmp_path, folders, monkeypatch, capsys):
     assert list(by_quality(files, 2, worst=True)) == list(best)[:1:-1]
     assert list(best.values()) == sorted(best.values(), reverse=True)
     monkeypatch.chdir(folders)
-    _main(monkeypatch, "--show", "worst", "--rows", "2")
+    _main(monkeypatch, "--show", "worst", "--num-images", "2")
     assert "out/gallery.png: 2 images" in capsys.readouterr().out

@@ -13,7 +13,8 @@ from PIL import Image
 
 from compute_results.matching import find_masks, match_maps
 from compute_results.scoring import score
-from compute_results.table_config import read_plan
+from compute_results.table_config import read_table_config
+from tests.helpers import FIXTURES
 
 FILES = {"scores.json", "scores.csv", "scores.md", "scores.tex", "per_image.csv", "curves.csv"}
 
@@ -63,8 +64,8 @@ def results(folder: Path) -> dict[tuple[str, str], dict]:
 def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, methods):
     maps = [f"{method}={shared / 'maps' / f'{method}_ORSSD'}" for method in methods]
     source = ("--dataset", "ORSSD", "--root", shared / "data" / "ORSSD")
-    shown = command(*source, "--maps", *maps, "--protocol", protocol, "--out", tmp_path / "out").stdout
-    known = json.loads((shared / "fixtures" / "scores.json").read_text())[f"protocol {protocol}"]
+    shown = command(*source, "--maps", *maps, "--protocol", protocol, "--output", tmp_path / "out").stdout
+    known = json.loads((FIXTURES / "scores.json").read_text())[f"protocol {protocol}"]
     found = results(tmp_path / "out")
     assert list(found) == [(method, "ORSSD") for method in methods]
     for (method, dataset), record in found.items():
@@ -79,7 +80,7 @@ def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, met
 def test_everything_is_written_and_says_its_protocol(command, folders, protocol):
     shown = command(
         *("--masks", "set/test-labels", "--dataset", "Discs", "--maps", "good=good", "bad=bad"),
-        *("--protocol", protocol, "--out", "new/out"),
+        *("--protocol", protocol, "--output", "new/out"),
     )
     out = folders / "new" / "out"
     drawn = {f"{kind}_Discs.{ending}" for kind in ("pr", "fbeta") for ending in ("png", "pdf")}
@@ -134,7 +135,7 @@ def test_a_yaml_names_a_whole_table(command, folders, tmp_path_factory):
     save(folders / "one" / "0.png", disc(20, 30, 9))
     (folders / "tables" / "paper.yaml").write_text("""
 protocol: authors
-out: scores
+output: scores
 datasets:
   ORSSD: {root: ../set}
   Twin: {dataset: EORSSD, root: ../set, split: test}
@@ -159,8 +160,8 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
     save(folders / "good_B" / "0.png", disc(5, 5, 3))
     save(folders / "b" / "0.png", disc(5, 5, 3))
     text = "datasets: {A: {masks: set/test-labels}, B: {masks: b}}\nmethods: {good: 'good_{dataset}'}\n"
-    (folders / "t.yaml").write_text(text + "protocol: field\nout: elsewhere\n")
-    command("--config", "t.yaml", "--protocol", "authors", "--out", "out")
+    (folders / "t.yaml").write_text(text + "protocol: field\noutput: elsewhere\n")
+    command("--config", "t.yaml", "--protocol", "authors", "--output", "out")
     assert [record["images"] for record in results(folders / "out").values()] == [3, 1]
     assert json.loads((folders / "out" / "scores.json").read_text())["protocol"] == "authors"
     assert not (folders / "elsewhere").exists()
@@ -177,25 +178,80 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
         ("datasets: {A: {masks: m}}\nmethods: {a: {C: b}}", "has maps for C"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b, a: c}", "'a' is there twice"),
         ("datasets: {A: {masks: m}}\nmethods: {a: 3}", "must be a path"),
-        ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "method a must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "methods.a must be a path or a mapping"),
         ("datasets: [A]\nmethods: {a: b}", "must be a mapping"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: both", "no protocol 'both'"),
         ("datasets: {A", "not valid YAML"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\nout: x", "the key out is now called output"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\noutput: 3", "output must be a path, not 3"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: {A: on}}", "methods.a.A must be a path, not True"),
+        ("datasets: {A: {masks: 5}}\nmethods: {a: b}", "datasets.A.masks must be a path, not 5"),
+        ("datasets: {A: {root: r, split: val}}\nmethods: {a: b}", "datasets.A.split must be 'train' or 'test'"),
+        ("datasets: {A: {root: r, dataset: 4199}}\nmethods: {a: b}", "datasets.A.dataset must be text (in quotes)"),
+        ("datasets: {A: {masks: m, split: test}}\nmethods: {a: b}", "split means nothing there"),
+        ("datasets: {A: m}\nmethods: {a: b}", "datasets.A must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {}", "methods must be a mapping"),
+        ("datasets: {A: {masks: m}}\nmethods: {1: b, '1': c}", "'1' is there twice"),
+        ('datasets: {A: {masks: m}}\nmethods: {"a\\nb": c}', "cannot be a name in a table"),
+        ("datasets: {A: {masks: m}}\nmethods: {'': c}", "cannot be a name in a table"),
+        ("datasets: {A: {masks: m}}\nmethods: {[a]: c}", "not valid YAML"),
+        ("- a", "must be a mapping"),
+        ("", "must be a mapping"),
     ],
 )
 def test_bad_yaml_is_named_in_one_line(tmp_path, text, message):
     path = tmp_path / "t.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        read_plan(path)
+        read_table_config(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_names_that_yaml_reads_as_numbers_or_booleans_stay_as_written(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text("datasets: {2021: {masks: m}, on: {masks: m}}\nmethods: {1.10: 'a/{dataset}', off: {on: b}}")
+    config = read_table_config(path)
+    assert list(config.sets) == ["2021", "on"]
+    assert config.maps == {
+        ("1.10", "2021"): tmp_path / "a/2021",
+        ("1.10", "on"): tmp_path / "a/on",
+        ("off", "on"): tmp_path / "b",
+    }
+
+
+def test_yaml_s_merge_keys_share_what_sets_have_in_common(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "datasets:\n  E: &e {dataset: EORSSD, root: e}\n  Train: {<<: *e, split: train}\nmethods: {a: '{dataset}'}"
+    )
+    train = read_table_config(path).sets["Train"]
+    assert (train.dataset, train.root, train.split) == ("EORSSD", tmp_path / "e", "train")
+
+
+def test_authors_needs_no_heavy_package(root, folders):
+    """Scoring alone installs without torch, and no other protocol's packages are imported."""
+    absent = ["torch", "thop", "skimage", "cv2", "py_sod_metrics", "timm"]
+    script = root / "compute_results" / "compute_metrics.py"
+    arguments = [str(script), "--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors"]
+    code = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({absent}))
+sys.argv = {[*arguments, "--output", "out", "--workers", "1"]}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=folders, check=True, timeout=120)
+    assert (folders / "out" / "scores.tex").is_file()
+    field = code.replace("'authors'", "'field'")
+    done = subprocess.run([sys.executable, "-c", field], cwd=folders, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "error: protocol field needs cv2: pip install -r requirements-scoring.txt\n"
 
 
 def test_bad_yaml_stops_the_command(command, folders):
     (folders / "t.yaml").write_text("datasets: {A: {mask: m}}\nmethods: {a: b}")
     done = command("--config", "t.yaml", "--protocol", "authors", fails=True)
-    assert done.stderr.startswith("error: t.yaml: data set A has no key mask")
+    assert done.stderr.startswith("error: t.yaml: datasets.A has no key mask")
     assert done.stderr.count("\n") == 1
 
 
@@ -216,6 +272,13 @@ def test_bad_yaml_stops_the_command(command, folders):
         ("--masks set/test-labels --maps good=good --protocol authors --workers 0", "0 workers"),
         ("--config t.yaml --masks set --protocol authors", "leave out --masks"),
         ("--config gone.yaml --protocol authors", "gone.yaml"),
+        (
+            "--masks set/test-labels --maps good=good --protocol authors --out o",
+            "--out: this option is now called --output",
+        ),
+        ("--masks set/test-labels --maps good=good --protocol authors --outp o", "unrecognized arguments: --outp"),
+        ("--masks set/test-labels --maps good=good --protocol other", "'authors', 'field'"),
+        ("--masks set/test-labels --maps good=good --protocol authors --output set/test-labels/0.png", "is a file"),
     ],
 )
 def test_bad_arguments_are_one_line(command, folders, arguments, message):
@@ -227,7 +290,7 @@ def test_bad_arguments_are_one_line(command, folders, arguments, message):
 
 def test_missing_and_surplus_maps_stop_it_unless_allowed(command, folders):
     (folders / "good" / "1.png").rename(folders / "good" / "stranger.png")
-    call = ("--masks", "set/test-labels", "--maps", "good=good", "bad=bad", "--protocol", "authors", "--out", "out")
+    call = ("--masks", "set/test-labels", "--maps", "good=good", "bad=bad", "--protocol", "authors", "--output", "out")
     stopped = command(*call, fails=True)
     assert (
         "good on test-labels (good): 1 mask without a map (1) and 1 map without a mask (stranger.png)" in stopped.stderr
@@ -252,7 +315,7 @@ def test_no_fitting_map_at_all_stops_it_even_if_allowed(command, folders):
 
 
 def test_an_ambiguous_map_and_an_unreadable_file_are_named(command, folders):
-    call = ("--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors", "--out", "out")
+    call = ("--masks", "set/test-labels", "--maps", "good=good", "--protocol", "authors", "--output", "out")
     command(*call)
     before = {path.name: path.read_bytes() for path in (folders / "out").iterdir()}
     save(folders / "good" / "2_again.png", disc(1, 1, 1))
@@ -276,3 +339,14 @@ def test_color_masks_and_sub_folders(tmp_path, protocol):
     result = score(match_maps(find_masks(tmp_path / "masks"), tmp_path / "maps").pairs, protocol, workers=1)
     assert result.figures["MAE"] == 0
     assert set(result.per_image) == {"ship/1", "plane/1"}
+
+
+def test_linked_sub_folders_are_scored_as_training_reads_them(tmp_path):
+    save(tmp_path / "store" / "1.png", disc(30, 30, 12))
+    save(tmp_path / "maps" / "ship" / "1.png", disc(30, 30, 12))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "ship").symlink_to(tmp_path / "store")
+    (tmp_path / "masks" / "round").symlink_to(tmp_path / "masks")
+    masks = find_masks(tmp_path / "masks")
+    assert list(masks) == ["ship/1"]
+    assert [pair.stem for pair in match_maps(masks, tmp_path / "maps").pairs] == ["ship/1"]

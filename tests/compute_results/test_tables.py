@@ -1,12 +1,16 @@
 """The tables' marks and layouts, and files that are written whole or not at all."""
 
 import os
+import re
 
 import numpy as np
 import pytest
 
-from compute_results.result import Curves, Result
-from compute_results.tables import Scores, as_latex, as_markdown, as_text, rank
+from compute_results import curves
+from compute_results.compute_metrics import write_all
+from compute_results.protocols import PROTOCOLS
+from compute_results.result import Curves, Result, Scores
+from compute_results.tables import as_latex, as_markdown, as_text, rank
 from utils.files import atomic_write
 
 
@@ -55,7 +59,7 @@ def test_the_terminal_s_table():
 
 
 def test_the_markdown_table():
-    lines = as_markdown(scores(PAPER)).splitlines()
+    lines = [" ".join(line.split()) for line in as_markdown(scores(PAPER)).splitlines()]
     assert lines[0].startswith("Protocol: authors")
     assert lines[2].startswith("| Method | ORSSD Fβ ↑ | ORSSD MAE ↓ | ORSSD Sm ↑ | E% Fβ ↑ |")
     assert lines[4] == r"| A\_1 | **0.9000**¹ | **0.0100**¹ | 0.8000² | 0.5000 | 0.1000 | 0.5000 |"
@@ -71,6 +75,78 @@ def test_the_latex_table():
     assert r"A\_1 & \first{0.9000} & \first{0.0100} & \second{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
     assert r"C & \third{0.7000} & \third{0.0300} & \third{0.7000} & -- & -- & -- \\" in text
     assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize(
+    ("name", "latex"),
+    [
+        ("U^2-Net", r"U\textasciicircum 2-Net"),
+        ("a~b", r"a\textasciitilde b"),
+        ("x\\y", r"x\textbackslash y"),
+        ("100%", r"100\%"),
+        ("A&B", r"A\&B"),
+        ("#1", r"\#1"),
+        ("$x$", r"\$x\$"),
+        ("{a}", r"\{a\}"),
+        ("a_b", r"a\_b"),
+        ("a<b|c>d", r"a\textless{}b\textbar{}c\textgreater{}d"),
+        ("[12]", "{}[12]"),
+        ("*Ours", "{}*Ours"),
+    ],
+)
+def test_latex_prints_every_name_as_it_is(name, latex):
+    """A bracket or a star after the end of the row before it would be an option of that row."""
+    row = (0.9, 0.01, 0.8)
+    table = as_latex(Scores("authors", [name], scores({("first", "E%"): row, (name, "E%"): row}).results))
+    lines = table.splitlines()
+    assert lines[-3].split(" & ")[0] == latex
+    results = scores({("first", name): row}).results
+    assert rf"\multicolumn{{3}}{{c}}{{{latex}}}" in as_latex(Scores("authors", [name], results))
+
+
+def test_markdown_prints_every_name_as_it_is():
+    name = r"a|b*c_d`e`[f](g)<h>~i~\j$k$&amp;"
+    results = scores({("first", name): (0.9, 0.01, 0.8), (name, name): (0.9, 0.01, 0.8)}).results
+    lines = as_markdown(Scores("authors", [name], results, [f"{name} is noted"])).splitlines()
+    escaped = r"a\|b\*c\_d\`e\`\[f\](g)\<h\>\~i\~\\j\$k\$\&amp;"
+    assert lines[5].startswith(f"| {escaped} ")
+    assert lines[2].count(escaped) == 3
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[2:6]}) == 1
+    assert f"{escaped} is noted" in lines[-2]
+
+
+def test_text_prints_every_name_as_it_is():
+    name = r"x\y|$z$"
+    lines = as_text(Scores("authors", [name], scores({(name, name): (0.9, 0.01, 0.8)}).results)).splitlines()
+    assert lines[1].strip() == f"{name} (1 images)"
+    assert lines[3].split() == [name, "0.9000", "0.0100", "0.8000"]
+
+
+def test_figures_take_any_name():
+    """Matplotlib reads dollar signs as formulas, and leaves names that start with an underscore out of the legend."""
+    methods = ("_hidden", r"$\nonsense$")
+    for name, draw in (("pr", curves._precision_recall), ("fbeta", curves._f_over_threshold)):
+        figure = draw({method: Curves(*[np.linspace(0, 1, 9)] * 4) for method in methods}, name)
+        legend = figure.axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == list(methods)
+    sets = ("$\\bad$", "a b", "a/b")
+    many = Scores("authors", list(sets), scores({(methods[1], name): (0.9, 0.01, 0.8) for name in sets}).results)
+    files = [name for name, _ in curves.draw_curves(many)]
+    assert len(set(files)) == 4 * len(sets)
+
+
+def test_a_metric_is_described_in_one_place():
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.description.startswith(f"{name} (")
+        assert len(set(protocol.names)) == len(protocol.names)
+        assert [metric.name for metric in protocol.metrics if metric.lower_is_better] == ["MAE"]
+
+
+def test_a_failed_write_says_what_is_there(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(OSError, match=r"b cannot be written \(.*\): only a of this result are new there"):
+        write_all({"a": "1", "b": "2", "c": "3"}, tmp_path)
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):

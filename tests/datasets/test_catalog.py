@@ -1,6 +1,5 @@
-"""Every layout is recognized under every name; what does not match is named; validation parts are fair."""
+"""Every layout is recognized under every name; what does not match is named; links are followed."""
 
-import random
 import warnings
 from pathlib import Path
 
@@ -9,14 +8,11 @@ from PIL import Image
 
 from datasets.catalog import (
     DATASETS,
-    Pair,
     dataset_name,
     find_images,
     find_pairs,
     image_files,
-    leave_out,
     pair_folders,
-    split_validation,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* found in .* expected")  # the sets here are all smaller
@@ -178,6 +174,21 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "im" / "round").symlink_to(tmp_path / "im")
     found = sorted(path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path / "im"))
     assert found == ["im/a.jpg", "im/more/x.jpg"]
+    (tmp_path / "im" / "again").symlink_to(tmp_path / "im" / "more")  # the same folder under two names is no circle
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path)
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path / "im"))
+    assert found == ["im/a.jpg", "im/again/x.jpg", "im/more/x.jpg"]
+
+
+def test_the_sample_set_is_there_and_others_need_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [len(find_pairs("sample", None, split)) for split in ("train", "test")] == [44, 16]
+    assert len(find_images("sample", None, "test")) == 16
+    with pytest.raises(ValueError, match="ORSSD: no root is given"):
+        find_pairs("orssd", None, "train")
+    for root in (tmp_path / "no", None):
+        monkeypatch.setattr("datasets.catalog.SAMPLE_ROOT", tmp_path / "no")
+        with pytest.raises(ValueError, match=r"no is not there: render .* python -m tools\.make_sample ROOT$"):
+            find_pairs("sample", root, "train")
 
 
 def test_pair_folders_name_what_is_wrong(tmp_path: Path) -> None:
@@ -194,57 +205,6 @@ def test_pair_folders_name_what_is_wrong(tmp_path: Path) -> None:
     write(images / "a.png")
     with pytest.raises(ValueError, match=r"two files are called a: a\.(jpg, a\.png|png, a\.jpg)"):
         pair_folders(images, masks)
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> list[Pair]:
-    """Thirty pairs, of which 3, 4 and 5 have the same image, and so have 10 and 20."""
-    same = {4: 3, 5: 3, 20: 10}
-    for number in range(30):
-        write(tmp_path / "im" / f"{number:02d}.bmp", same.get(number, number))
-        write(tmp_path / "gt" / f"{number:02d}.png")
-    return pair_folders(tmp_path / "im", tmp_path / "gt")
-
-
-def test_pairs_left_out(pairs: list[Pair]) -> None:
-    assert leave_out(pairs, []) == pairs
-    assert [pair.stem for pair in leave_out(pairs, ["00", "29"])] == [f"{number:02d}" for number in range(1, 29)]
-    with pytest.raises(ValueError, match=r"^30, 31: no pair of that stem .* to leave out$"):
-        leave_out(pairs, ["31", "00", "30"])
-
-
-def test_validation_part_depends_on_the_seed_alone(pairs: list[Pair]) -> None:
-    training, validation = split_validation(pairs, 0.2, seed=7)
-    assert sorted(training + validation, key=lambda pair: pair.stem) == pairs
-    assert len(validation) == 6
-    assert training == sorted(training, key=lambda pair: pair.stem)
-    shuffled = random.Random(1).sample(pairs, len(pairs))
-    assert split_validation(shuffled, 0.2, seed=7) == (training, validation)
-    assert any(split_validation(pairs, 0.2, seed)[1] != validation for seed in range(3))
-
-
-def test_identical_images_stay_on_one_side(pairs: list[Pair]) -> None:
-    together = 0
-    for seed in range(40):
-        _, validation = split_validation(pairs, 0.3, seed)
-        held_out = {int(pair.stem) for pair in validation}
-        assert 8 <= len(held_out) <= 9
-        for group in ({3, 4, 5}, {10, 20}):
-            assert group <= held_out or not group & held_out
-            together += group <= held_out
-    assert 8 < together < 60  # they are held out at times
-
-
-def test_validation_fractions_at_the_edges(pairs: list[Pair]) -> None:
-    assert split_validation(pairs, 0, seed=1) == (pairs, [])
-    assert [len(part) for part in split_validation(pairs, 0.001, seed=1)] == [29, 1]
-    assert [len(part) for part in split_validation(pairs[:2], 0.99, seed=1)] == [1, 1]
-    for fraction in (-0.1, 1, 1.5):
-        with pytest.raises(ValueError, match="at least 0 and below 1"):
-            split_validation(pairs, fraction, seed=1)
-    for few in (pairs[:1], pairs[3:6]):
-        with pytest.raises(ValueError, match="too few"):
-            split_validation(few, 0.5, seed=1)
 
 
 def test_real_sets(shared: Path) -> None:

@@ -1,4 +1,4 @@
-"""python -m datasets.check: a set with one fault of every kind, and every set that can only be half read."""
+"""python -m datasets.check: a set with one error of every kind, and every set that can only be half read."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from PIL import Image
 
 from datasets import check
 from datasets.catalog import find_pairs
-from datasets.check import Report, as_text, check_dataset, check_folders
+from datasets.check import check_dataset, check_folders
+from datasets.report import Report, as_json, as_text
 
 SIZE = (40, 30)
 
@@ -101,7 +102,7 @@ def test_the_command_reports_everything_at_once(root: Path, broken: Path, tmp_pa
         f"/train-images/turned.jpg has 40×30 pixels, its mask /train-labels/turned.png 30×40{turned}",
         "/train-images/unsized.jpg has 40×30 pixels, its mask /train-labels/unsized.png 41×30",
     ]
-    (swapped,) = stems.pop((True, "masks that are none"))
+    (swapped,) = stems.pop((True, "files that are no masks"))
     assert swapped.startswith("/train-labels/swapped.png is no mask: 100% of its pixels are neither black nor white")
     assert stems == {
         (True, "images without a mask"): ["no_mask"],
@@ -116,13 +117,13 @@ def test_the_command_reports_everything_at_once(root: Path, broken: Path, tmp_pa
     assert report["shared"] == [
         {"what": "byte-identical images", "names": ["train good = test leak"], "is_error": False}
     ]
-    assert (report["errors"], report["mask_warnings"]) == (8, 7)
+    assert (report["errors"], report["warnings"]) == (8, 7)
     assert "two files are called twice" in train["refusal"]
     assert test["refusal"] is None
     for finding in train["findings"] + report["shared"]:
         assert finding["what"] in run.stdout
         assert all(name in run.stdout for name in finding["names"])
-    assert "errors: 8, mask_warnings: 7" in run.stdout
+    assert "errors: 8, warnings: 7" in run.stdout
     assert "- image sizes: 40–50 × 20–30 pixels" in run.stdout
 
 
@@ -133,15 +134,15 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *options: str) -> str | int | None
     return stop.value.code
 
 
-def test_remarks_alone_are_no_failure(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_warnings_alone_are_no_failure(tmp_path: Path, monkeypatch, capsys) -> None:
     root = tmp_path / "EORSSD"
     pair(root, "train", "a", 1)
     mask(pair(root, "train", "b", 2)[1], inside=0)
     assert run_main(monkeypatch, "--dataset", "EORSSD", "--root", str(root)) == 0
     text = capsys.readouterr().out
-    assert "errors: 0, mask_warnings: 2" in text
+    assert "errors: 0, warnings: 2" in text
     assert "- masks without foreground (1): b" in text
-    assert "## test: not there" in text
+    assert "## test: missing" in text
     find_pairs("sample", root, "train")  # as training would
 
 
@@ -157,8 +158,10 @@ def test_what_cannot_be_checked_is_one_line(tmp_path: Path, monkeypatch) -> None
         assert "\n" not in str(code)
     assert run_main(monkeypatch, "--dataset", "ORSSD") == 2
     assert run_main(monkeypatch, "--dataset", "folders", "--images", str(tmp_path)) == 2
+    assert run_main(monkeypatch, "--images", str(tmp_path)) == 2
+    assert run_main(monkeypatch, "--dataset", "ORSSD", "--images", str(tmp_path), "--masks", str(tmp_path)) == 2
     pair(tmp_path, "train", "a", 1)
-    options = ("--dataset", "sample", "--root", str(tmp_path), "--json", str(tmp_path / "no" / "report.json"))
+    options = ("--dataset", "sample", "--root", str(tmp_path), "--json", str(tmp_path / "notes.md" / "report.json"))
     assert str(run_main(monkeypatch, *options)).startswith("error: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.md", "train-images", "train-labels"]
 
@@ -209,7 +212,7 @@ def test_two_folders(broken: Path, tmp_path: Path, monkeypatch) -> None:
     expected = findings(in_set, "train")
     del expected["12 pairs, not the 600 published"]
     assert findings(in_folders, "folders") == expected
-    options = ("--dataset", "folders", "--images", str(broken / "test-images"), "--masks", str(broken / "test-labels"))
+    options = ("--images", str(broken / "test-images"), "--masks", str(broken / "test-labels"))
     assert run_main(monkeypatch, *options) == 0
     for other in (images, tmp_path / "no"):  # the same folder, and none
         assert refused(check_folders(images, other), "folders", str(other))
@@ -226,7 +229,7 @@ def test_long_lists_are_cut_short_in_the_text_alone(tmp_path: Path) -> None:
         mask(pair(tmp_path, "train", f"{number:02}", number)[1], inside=0)
     report = check_dataset("sample", tmp_path)
     assert "(30): " + ", ".join(f"{number:02}" for number in range(20)) + ", and 10 more\n" in as_text(report)
-    assert len(json.loads(check.as_json(report))["parts"]["train"]["findings"][0]["names"]) == 30
+    assert len(json.loads(as_json(report))["parts"]["train"]["findings"][0]["names"]) == 30
 
 
 def test_the_real_sets_known_twins(shared: Path) -> None:
@@ -236,3 +239,11 @@ def test_the_real_sets_known_twins(shared: Path) -> None:
     assert len(findings(report, "train")["masks without foreground"]) == 22
     assert len(findings(report, "test")["masks without foreground"]) == 4
     assert [finding.names for finding in report.shared] == [("train 0003 = test 0005",)]
+
+
+def test_the_sample_set_of_the_repository_is_sound(monkeypatch, capsys) -> None:
+    assert run_main(monkeypatch, "--dataset", "sample") == 0
+    text = capsys.readouterr().out
+    assert "errors: 0" in text
+    assert "## train: 44 pairs" in text
+    assert "## test: 16 pairs" in text

@@ -15,7 +15,7 @@ from datasets.catalog import Pair, find_pairs, pair_folders
 from datasets.io import read_pixels
 from datasets.loader import MEAN, STD, SalientObjectBatches, Views, as_it_is
 from datasets.transforms import Augmentation
-from tests.helpers import binary, picture
+from tests.helpers import FIXTURES, binary, picture
 
 STRONG = Augmentation(scale=(0.4, 1.0), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
 PASTING = Augmentation(scale=(0.4, 1.0), copy_paste=0.7)
@@ -225,9 +225,9 @@ def test_real_images(shared: Path) -> None:
     assert batch["mask"].amax() == 1
 
 
-def test_the_fixtures_input_is_our_view(shared: Path, tmp_path: Path) -> None:
+def test_the_fixtures_input_is_our_view(tmp_path: Path) -> None:
     """The released network's fixture stores RGB and YCbCr bytes: our views scale and normalize as its notes say."""
-    fixture = np.load(shared / "fixtures" / "released_network.npz")
+    fixture = np.load(FIXTURES / "released_network.npz")
     Image.fromarray(fixture["rgb"]).save(tmp_path / "a.png")
     Image.new("L", fixture["rgb"].shape[1::-1]).save(tmp_path / "m.png")
     rgb = views_of([Pair("a", tmp_path / "a.png", tmp_path / "m.png")], 224)["rgb"][0]

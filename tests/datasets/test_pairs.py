@@ -1,7 +1,7 @@
 """Pairs of files damaged in every way: each is opened whole, or refused in one line that names it, soon and in little
 memory.
 
-`FUZZ=30000 pytest -s tests/test_faults.py` damages that many pairs (3000 by default) and prints the outcomes.
+`FUZZ=30000 pytest -s tests/datasets/test_pairs.py` damages that many pairs (3000 by default) and prints the outcomes.
 """
 
 import io
@@ -74,7 +74,7 @@ class Case:
     hurt: str = "image"
     must: str = "either"  # or "accepted" or "refused"
     says: str = ""
-    remark: MaskWarning | None = None
+    warns: MaskWarning | None = None
 
     def damaged(self, change: Callable[[bytes], bytes | None], **more) -> "Case":
         return replace(self, **{self.hurt: change(getattr(self, self.hurt))}, **more)
@@ -203,18 +203,18 @@ def swapped_and_dark(rng: random.Random, case: Case) -> Case:
 
 def all_255(rng: random.Random, case: Case) -> Case:
     mask = encoded(Image.new(rng.choice("L1"), SIZE, 255), format="PNG")
-    return replace(case, mask=mask, must="accepted", remark=MaskWarning.FULL)
+    return replace(case, mask=mask, must="accepted", warns=MaskWarning.FULL)
 
 
 def no_foreground(rng: random.Random, case: Case) -> Case:
     mask = encoded(Image.new(rng.choice(("L", "1", "RGB")), SIZE), format="PNG")
-    return replace(case, mask=mask, must="accepted", remark=MaskWarning.EMPTY)
+    return replace(case, mask=mask, must="accepted", warns=MaskWarning.EMPTY)
 
 
 def in_between(rng: random.Random, case: Case) -> Case:
     mask = np.array(shape())
     mask[rng.randrange(HEIGHT), : rng.randrange(1, WIDTH)] = rng.randrange(1, 255)
-    return replace(case, mask=encoded(Image.fromarray(mask), format="PNG"), must="accepted", remark=MaskWarning.GRAY)
+    return replace(case, mask=encoded(Image.fromarray(mask), format="PNG"), must="accepted", warns=MaskWarning.GRAY)
 
 
 def bomb(rng: random.Random, case: Case) -> Case:
@@ -244,7 +244,7 @@ WILD = ("bytes_changed", "head_changed", "zeroed", "spliced")
 
 
 class TookTooLong(BaseException):
-    """No Exception, so that nothing in between takes it for a fault of the file."""
+    """No Exception, so that nothing in between takes it for an error of the file."""
 
 
 @contextmanager
@@ -288,9 +288,9 @@ def outcome_of(case: Case, pair: Pair, pixels: tuple[bytes, bytes]) -> str:
     assert (image.mode, mask.mode) == ("RGB", "L")
     assert image.size == mask.size
     assert case.must != "refused"
-    if case.remark is not None:
-        assert mask_warnings(mask) == case.remark
-        return "told by a remark"
+    if case.warns is not None:
+        assert mask_warnings(mask) == case.warns
+        return "warned of"
     return "same pixels" if (image.tobytes(), mask.tobytes()) == pixels else "other pixels"
 
 
@@ -299,7 +299,7 @@ def peak_mebibytes() -> float:
 
 
 def table(outcomes: dict[str, Counter[str]]) -> str:
-    columns = ("refused", "same pixels", "told by a remark", "other pixels")
+    columns = ("refused", "same pixels", "warned of", "other pixels")
     lines = ["", " " * 32 + "".join(f"{column:>18}" for column in columns)]
     for kind in sorted(outcomes, key=lambda kind: (kind not in DAMAGES, kind not in WILD)):
         lines.append(f"{kind:32}" + "".join(f"{outcomes[kind][column]:18}" for column in columns))
@@ -389,7 +389,7 @@ def test_masks_of_jpeg_and_soft_masks_are_masks(tmp_path: Path) -> None:
         assert mask_warnings(mask) == MaskWarning.GRAY
 
 
-def test_remarks_add_up() -> None:
+def test_warnings_add_up() -> None:
     def of(*values: int) -> MaskWarning:
         return mask_warnings(Image.fromarray(np.array([values], dtype=np.uint8)))
 
@@ -402,14 +402,14 @@ def test_remarks_add_up() -> None:
     assert MaskWarning(int(of(0, 3))) == of(0, 3)
 
 
-def test_remark_lines() -> None:
+def test_warning_lines() -> None:
     both = MaskWarning.EMPTY | MaskWarning.GRAY
-    remarked = [(f"{number:04}", MaskWarning.GRAY) for number in range(7)] + [
+    warned = [(f"{number:04}", MaskWarning.GRAY) for number in range(7)] + [
         ("a", both),
         ("b", MaskWarning.FULL),
         ("c", MaskWarning(0)),
     ]
-    assert warning_lines("ORSSD", remarked, shown=3) == [
+    assert warning_lines("ORSSD", warned, shown=3) == [
         "ORSSD: 8 masks hold values between 0 and 255 (0000, 0001, 0002, …)",
         "ORSSD: 1 mask is all 255 (b)",
         "ORSSD: 1 mask is empty",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from inference.backends import BACKENDS, Backend, cuda_graphs, eager, onnx_runtime, open_backend, open_vino
-from inference.backends.shapes import KEPT, FixedShapes
+from inference.backends.shapes import MAX_RUNNERS, FixedShapes
 from inference.export.graph import onnx_graph
 from models.detector import Detector
 from tests.helpers import cpu_computes_in, small_network
@@ -123,8 +123,8 @@ def test_compiled(detector, monkeypatch):
     backend = open_backend("compile", detector, "cpu")
     assert (backend.name, backend.precision, backend.device.type) == ("compile", "fp32", "cpu")
     backend.network, shapes = Doubled(), []
-    make = backend.run._make
-    monkeypatch.setattr(backend.run, "_make", lambda shape: shapes.append(shape) or make(shape))
+    make = backend.runners._make
+    monkeypatch.setattr(backend.runners, "_make", lambda shape: shapes.append(shape) or make(shape))
     for count in (3, 2, 3, 4):
         pixels = pictures(count)
         wanted = np.kron(pixels.mean(-1) / 255, np.ones((1, 2, 2)))
@@ -175,10 +175,10 @@ def test_fixed_shapes_fill_up_and_forget():
         pixels = pictures(count)
         np.testing.assert_array_equal(shapes(pixels), pixels[..., 0])
     assert made == [5, 8]
-    for side in range(KEPT):
+    for side in range(MAX_RUNNERS):
         shapes(pictures(2, (32, 32 * (side + 1))))
     shapes(pictures(4))  # the shapes of 5 and 8 have gone
-    assert made == [5, 8, *[2] * KEPT, 4]
+    assert made == [5, 8, *[2] * MAX_RUNNERS, 4]
 
 
 def stand_in_for_cuda() -> SimpleNamespace:
@@ -317,7 +317,7 @@ def test_the_map_of_a_graph_of_fixed_size_is_enlarged_by_products(detector):
     model = backend.model.clone()
     model.reshape([1, *SIZE, 3])
     wide = [node.get_output_shape(0)[1] for node in model.get_ops() if node.get_type_name() == "Interpolate"]
-    open_vino.enlarge_by_products(openvino, model)
+    open_vino.upsample_by_matmul(openvino, model)
     left = [node.get_output_shape(0)[1] for node in model.get_ops() if node.get_type_name() == "Interpolate"]
     assert wide.count(1) == 1
     assert left == [channels for channels in wide if channels > 1]

@@ -12,9 +12,9 @@ import pytest
 import torch
 from timm.layers import Conv2dSame
 
-from inference.export import command
-from inference.export.check import scenes
-from inference.export.graph import CellMeans, onnx_graph, padded
+from inference.export import command, exporter
+from inference.export.check import synthetic_images
+from inference.export.graph import CellMeans, onnx_graph, with_fixed_padding
 from inference.export.header import INPUT, MAP, SALIENCY, read_header
 from models.weights import save_weights
 from tests.helpers import cpu_computes_in, picture, small_network
@@ -41,7 +41,7 @@ def one_graph():
         return graph
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "onnx_graph", copy)
+        patch.setattr(exporter, "onnx_graph", copy)
         yield
 
 
@@ -82,11 +82,11 @@ def run(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[st
 @pytest.mark.parametrize("form", FILES)
 def test_a_file_makes_the_networks_maps_at_any_size(form, tmp_path, weights):
     path = tmp_path / FILES[form]
-    found = command.export(weights, form, path)
+    found = exporter.export(weights, form, path)
     assert re.search(r"8 images at 64×96: largest difference \d\.\de-0[5-9] from the network", found)
     assert "3 images at 96×192" in found
     for count, height, width in ((1, 64, 96), (3, 32, 32), (2, 192, 64)):
-        pixels = scenes(count, (height, width))
+        pixels = synthetic_images(count, (height, width))
         gray, saliency, about = run(path, pixels)
         wanted = saliency_by_hand(pixels)
         assert wanted.std() > 0.05
@@ -107,9 +107,9 @@ def test_int8_is_near_and_leaves_out_what_loses_accuracy(form, tmp_path, weights
     if form == "openvino" and not cpu_computes_in("vnni"):
         pytest.skip("this CPU has no VNNI: OpenVINO's int8 products overflow, too far for a network this steep")
     path = tmp_path / FILES[form]
-    found = command.export(weights, form, path, None, calibration, 4, int8=True)
+    found = exporter.export(weights, form, path, None, calibration, 4, int8=True)
     assert "8 images at 64×96" in found  # those that it was not calibrated on
-    pixels = scenes(2, (64, 96))
+    pixels = synthetic_images(2, (64, 96))
     _, saliency, about = run(path, pixels)
     assert 1e-5 < np.abs(saliency - saliency_by_hand(pixels)).mean() < 0.02
     assert (about["precision"], about["sizes"]) == ('"int8"', '"any"')
@@ -134,7 +134,7 @@ def exact_convolutions(path: Path) -> list[str]:
 
 
 def test_what_differs_is_not_written(tmp_path, weights, monkeypatch):
-    path, graphs = tmp_path / "net.onnx", command.onnx_graph
+    path, graphs = tmp_path / "net.onnx", exporter.onnx_graph
 
     def wrong(*arguments: object):
         graph = graphs(*arguments)
@@ -142,10 +142,10 @@ def test_what_differs_is_not_written(tmp_path, weights, monkeypatch):
         bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.1), bias.name))
         return graph
 
-    monkeypatch.setattr(command, "onnx_graph", wrong)
+    monkeypatch.setattr(exporter, "onnx_graph", wrong)
     path.write_text("what was there")
     with pytest.raises(ValueError, match="not written: difference in saliency of 8 images at 64×96 from the network"):
-        command.export(weights, "onnx", path)
+        exporter.export(weights, "onnx", path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "what was there"
 
@@ -160,24 +160,28 @@ def test_the_command_and_what_it_refuses(tmp_path, weights, calibration, monkeyp
         return capsys.readouterr().out, ""
 
     ask = ("--weights", weights, "--output", tmp_path / "a" / "net.onnx", "--format")
-    out, _ = answer(*ask, "onnx", "--size", "one", "--calibrate", calibration)
+    out, _ = answer(*ask, "onnx", "--size", "one", "--images", calibration)
     assert re.search(r"8 images at 64×96: .*\nWritten to .*net\.onnx: \d+\.\d MB, \d+ s\n$", out)
     assert (tmp_path / "a" / "net.onnx").is_file()
     assert answer(*ask, "openvino")[1].endswith("--output must end in .xml for --format openvino, not net.onnx")
-    assert answer(*ask, "onnx", "--int8")[1].endswith("--int8 needs --calibrate DIR, a folder of training images")
+    assert answer(*ask, "onnx", "--int8")[1].endswith("--int8 needs --images DIR, a folder of training images")
+    renamed = answer(*ask, "onnx", "--calibrate", calibration)[1]
+    assert renamed.endswith(f"--calibrate is now --images: use --images {calibration}; the count is --num-images")
+    assert answer(*ask, "onnx", "--images", "64")[1].endswith("there is no 64; the count is --num-images")
+    assert answer(*ask, "onnx", "--num-images", "0")[1].endswith("--num-images must be at least 1, not 0")
     nothing = tmp_path / "nothing"
-    assert answer(*ask, "onnx", "--calibrate", nothing)[1].startswith(f"error: {nothing} is not there")
+    assert answer(*ask, "onnx", "--images", nothing)[1].startswith(f"error: {nothing} is not there")
     assert answer("--weights", nothing, "--format", "onnx")[1] == f"error: weights {nothing}: no such file"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert answer(*ask, "onnx")[1].endswith("pip install -r requirements-onnx.txt")
 
 
 def test_encoders_of_one_size_are_for_that_alone():
-    assert command._takes_any_size("resnet18", None)
-    assert not command._takes_any_size("resnet18", "one")
-    assert not command._takes_any_size("swin_tiny_patch4_window7_224", None)
+    assert exporter._takes_any_size("resnet18", None)
+    assert not exporter._takes_any_size("resnet18", "one")
+    assert not exporter._takes_any_size("swin_tiny_patch4_window7_224", None)
     with pytest.raises(ValueError, match="swin_tiny_patch4_window7_224 is made for one input size"):
-        command._takes_any_size("swin_tiny_patch4_window7_224", "any")
+        exporter._takes_any_size("swin_tiny_patch4_window7_224", "any")
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
@@ -194,7 +198,7 @@ def test_same_padding_is_known_before_the_size(kernel, stride, dilation):
     same = Conv2dSame(4, 6, kernel, stride=stride, dilation=dilation, groups=2)
     for height, width in ((8, 8), (32, 4), (12, 20)):
         x = torch.randn(2, 4, height, width)
-        torch.testing.assert_close(padded(same)(x), same(x))
+        torch.testing.assert_close(with_fixed_padding(same)(x), same(x))
 
 
 GOOD = {

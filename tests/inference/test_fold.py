@@ -88,7 +88,7 @@ def test_an_encoder_that_sees_its_image_enlarged(encoder, pixels):
     detector = seen_data(build_detector(config), pixels)
     assert largest_difference(detector, pixels) < 1e-5
     assert largest_difference(detector, pixels[:, :64]) < 1e-5
-    assert fold(detector).scaled_inside
+    assert fold(detector).std_folded
 
 
 def test_multiply_adds_of_resnet50():
@@ -127,10 +127,10 @@ def test_any_size_that_works_and_no_other():
 
 def test_the_statistics_of_the_image_outlive_half_precision():
     form = fold(small_network().detector)
-    mean, spread = form.mean.clone(), form.spread.clone()
+    mean, std = form.mean.clone(), form.std.clone()
     form = form.bfloat16()
     assert torch.equal(form.mean, mean)
-    assert torch.equal(form.spread, spread)
+    assert torch.equal(form.std, std)
     assert form(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).dtype == torch.float32
 
 

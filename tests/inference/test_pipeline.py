@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from inference.pipeline import make_maps, worker_count
-from inference.timing import Rates, Stages
+from inference.timing import StageRates, StageTimer
 
 BATCH = 4
 AT_ONCE = 5 * BATCH
@@ -40,11 +40,11 @@ def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None
     assert saliency.max() == int(target.name)
 
 
-def run(jobs, read=read, network=network, write=write, workers=2, network_threads=1) -> tuple[list, Rates]:
+def run(jobs, read=read, network=network, write=write, workers=2, network_threads=1) -> tuple[list, StageRates]:
     """What the pipeline yields, and its stages' rates."""
-    stages = Stages(workers, network_threads)
-    done = list(make_maps(jobs, read, network, write, BATCH, stages))
-    return done, stages.rates(len(done))
+    timer = StageTimer(workers, network_threads)
+    done = list(make_maps(jobs, read, network, write, BATCH, timer))
+    return done, timer.rates(len(done))
 
 
 @pytest.mark.parametrize("slow", ["reading", "network", "writing"])
@@ -92,7 +92,7 @@ def test_jobs_are_taken_as_they_are_needed():
             taken += 1
             yield Path(str(taken % 1000)), Path(str(taken % 1000))
 
-    results = make_maps(endless(), read, network, write, BATCH, Stages(2, 1))
+    results = make_maps(endless(), read, network, write, BATCH, StageTimer(2, 1))
     for given in range(1, 2001):
         next(results)
         assert taken - given <= AT_ONCE
@@ -150,7 +150,7 @@ def test_each_stage_has_the_rate_that_it_would_have_alone():
     assert 1000 < rates.reading <= 2000  # two threads, a millisecond each
     assert 150 < rates.network <= 250
     assert 700 < rates.writing <= 1000
-    assert rates.bound == "network"
+    assert rates.bottleneck == "network"
 
 
 def test_a_gpu_counts_by_the_time_of_its_calls():
@@ -167,14 +167,14 @@ def test_a_gpu_counts_by_the_time_of_its_calls():
 @pytest.mark.parametrize(
     ("rates", "bound"),
     [
-        (Rates(100, 10, 200, 0.1), "network"),
-        (Rates(100, 110, 120, 0.4), "reading"),
-        (Rates(100, 110, 90, 0.4), "writing"),
-        (Rates(100, 10, 200, 0.6), "reading"),
+        (StageRates(100, 10, 200, 0.1), "network"),
+        (StageRates(100, 110, 120, 0.4), "reading"),
+        (StageRates(100, 110, 90, 0.4), "writing"),
+        (StageRates(100, 10, 200, 0.6), "reading"),
     ],
 )
 def test_the_bound_is_the_slowest_or_what_the_network_waits_for(rates, bound):
-    assert rates.bound == bound
+    assert rates.bottleneck == bound
 
 
 def test_a_slow_disk_takes_no_cpu_time_and_is_the_bound_all_the_same():
@@ -188,11 +188,11 @@ def test_a_slow_disk_takes_no_cpu_time_and_is_the_bound_all_the_same():
 
     _, rates = run(numbered(24), far_away, busy_network)
     assert rates.waited > 0.5
-    assert rates.bound == "reading"
+    assert rates.bottleneck == "reading"
 
 
 def test_processes_that_share_the_work_do_the_sum():
-    both = Rates.of_all([Rates(100, 10, 200, 0.1), Rates(50, 20, 0, 0.3)])
+    both = StageRates.total([StageRates(100, 10, 200, 0.1), StageRates(50, 20, 0, 0.3)])
     assert (both.reading, both.network, both.writing) == (150, 30, 200)
     assert both.waited == pytest.approx(0.2)
     assert str(both) == (

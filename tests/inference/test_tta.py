@@ -1,9 +1,9 @@
-"""Maps averaged over an image's symmetries."""
+"""Maps averaged over an image's mode."""
 
 import numpy as np
 import pytest
 
-from inference.tta import mean_over_symmetries
+from inference.tta import with_tta
 
 
 def lopsided(pixels: np.ndarray) -> np.ndarray:
@@ -20,27 +20,27 @@ def pixels() -> np.ndarray:
 
 def test_a_network_without_preferences_is_left_as_it_is(pixels):
     fair = lambda p: p[..., 0].repeat(2, axis=1).repeat(2, axis=2) / np.float32(255)  # noqa: E731
-    for symmetries in ("mirror", "eight"):
-        assert np.allclose(mean_over_symmetries(fair, symmetries)(pixels), fair(pixels), atol=1e-6)
+    for mode in ("mirror", "eight"):
+        assert np.allclose(with_tta(fair, mode)(pixels), fair(pixels), atol=1e-6)
 
 
 def test_the_mirror_image_has_the_mirrored_map(pixels):
-    network = mean_over_symmetries(lopsided, "mirror")
+    network = with_tta(lopsided, "mirror")
     assert np.allclose(network(pixels[:, :, ::-1]), network(pixels)[:, :, ::-1])
     assert np.allclose(network(pixels), (lopsided(pixels) + lopsided(pixels[:, :, ::-1])[:, :, ::-1]) / 2)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_turned_image_has_the_turned_map(pixels, turns):
-    network = mean_over_symmetries(lopsided, "eight")
+    network = with_tta(lopsided, "eight")
     turned = network(np.rot90(pixels, turns, axes=(1, 2)))
     assert np.allclose(turned, np.rot90(network(pixels), turns, axes=(1, 2)), atol=1e-6)
     assert not np.allclose(lopsided(np.rot90(pixels, 2, axes=(1, 2))), np.rot90(lopsided(pixels), 2, axes=(1, 2)))
 
 
-@pytest.mark.parametrize(("symmetries", "passes"), [("mirror", 2), ("eight", 8)])
-def test_each_symmetry_costs_a_pass(pixels, symmetries, passes):
+@pytest.mark.parametrize(("mode", "passes"), [("mirror", 2), ("eight", 8)])
+def test_each_symmetry_costs_a_pass(pixels, mode, passes):
     calls = []
-    mean_over_symmetries(lambda p: calls.append(p.shape) or lopsided(p), symmetries)(pixels)
+    with_tta(lambda p: calls.append(p.shape) or lopsided(p), mode)(pixels)
     assert len(calls) == passes
     assert set(calls) == ({(2, 32, 64, 3)} | ({(2, 64, 32, 3)} if passes == 8 else set()))

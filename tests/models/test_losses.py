@@ -9,11 +9,12 @@ import torch
 from models.config import TFGMConfig
 from models.losses import LossWeights, boundary_weight, joint_loss, loss_terms, structure_loss
 from models.tfgm import TFGM, affinity_difference, spatial_consistency
+from tests.helpers import FIXTURES
 
 
 @pytest.mark.parametrize("case", ["a", "b"])
-def test_known_values(shared, case):
-    known = json.loads((shared / "fixtures" / "losses.json").read_text())[case]
+def test_known_values(case):
+    known = json.loads((FIXTURES / "losses.json").read_text())[case]
     rng = np.random.default_rng(known["seed"])
     batch, size = known["batch"], known["size"]
     logits = 3 * rng.standard_normal((batch, 1, size, size)).astype(np.float32)

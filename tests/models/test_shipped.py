@@ -28,7 +28,8 @@ def pixels(tmp_path_factory) -> np.ndarray:
 
 def runs(about: dict) -> list[dict]:
     """What a file says of each training behind it: a mean says it of all that are in it, which may be means too."""
-    return [run for part in about["soup_of"] for run in runs(part)] if "soup_of" in about else [about]
+    parts = about.get("soup_of", about.get("average_of"))  # the older name is in shipped files
+    return [about] if parts is None else [run for part in parts for run in runs(part)]
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.name)

@@ -99,7 +99,7 @@ def test_the_encoder_sees_the_image_enlarged():
     ("wrong", "message"),
     [
         ({"encoder_size": (100, 96)}, "encoder_size 100×96: height and width must be multiples of 32; .* 96×96"),
-        ({"encoder_size": (96, 9600)}, "at most 4096 a side"),
+        ({"encoder_size": (96, 9600)}, "encoder_size.1 must be at most 4096, not 9600"),
         ({"encoder_size": (96, 96), "host": HostConfig("Unet")}, "Unet on resnet18 sees its image as it is"),
     ],
 )

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
 
 import train
-from inference.export import command
+from inference.export import exporter
 from inference.fold import fold
 from models.config import DetectorConfig, HostConfig, SRALConfig, TokensConfig
 from models.detector import build_detector
@@ -144,7 +144,7 @@ def test_an_export_makes_the_same_maps(tmp_path):
     pytest.importorskip("openvino", reason="requirements-openvino.txt is not installed")
     few_operations = replace(CONFIG, encoder="test_resnet")  # tracing each of them takes long
     save_weights(tmp_path / "net.safetensors", speaking(few_operations))
-    found = command.export(tmp_path / "net.safetensors", "openvino", tmp_path / "net.xml")
+    found = exporter.export(tmp_path / "net.safetensors", "openvino", tmp_path / "net.xml")
     assert "8 images at 64×96" in found
     assert "3 images at 96×192" in found
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
@@ -190,6 +191,25 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         save_weights(path, detector)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_mode_follows_the_umask(tmp_path):
+    old = os.umask(0o022)
+    try:
+        save_weights(tmp_path / "last.safetensors", small_network().detector)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "last.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_value_beyond_fp16_is_refused_by_name(tmp_path):
+    detector, path = small_network().detector, tmp_path / "large.safetensors"
+    detector.ppm.reduce[0].weight.data[0, 0] = -7e4
+    save_weights(path, detector)
+    with pytest.raises(ValueError, match=r"ppm\.reduce\.0\.weight holds -70000, but fp16 ends at 65504; write"):
+        prune(path, tmp_path / "half.safetensors", half=True)
+    assert not (tmp_path / "half.safetensors").exists()
+    prune(path, tmp_path / "whole.safetensors")
 
 
 @pytest.mark.parametrize("half", [False, True])

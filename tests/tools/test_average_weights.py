@@ -9,11 +9,11 @@ import torch
 
 from models.config import DetectorConfig, TokensConfig
 from models.detector import build_detector
-from models.resized import resized
+from models.fixres import at_resolution
 from models.weights import load_detector, read_header, save_weights
 from tests.helpers import small_network, speaking_detector
-from tools.average_weights import soup
-from tools.inspect_sr import load_stage
+from tools.average_weights import average
+from tools.inspect_sr import load_network
 from training.checkpoint import checkpoints
 
 
@@ -32,11 +32,11 @@ def test_the_mean_of_files_is_one_network(root, tmp_path):
         torch.testing.assert_close(value, (ours + theirs) / 2 if value.is_floating_point() else ours)
     about = read_header(files[2])["about"]
     assert about["command"].startswith("tools.average_weights ")
-    assert about["soup_of"] == [{"seed": 1}, {"seed": 2}]
+    assert about["average_of"] == [{"seed": 1}, {"seed": 2}]
 
 
 def test_one_file_is_its_own_mean(small_weights, tmp_path):
-    soup([small_weights, small_weights, small_weights], tmp_path / "mean.safetensors")
+    average([small_weights, small_weights, small_weights], tmp_path / "mean.safetensors")
     ours, theirs = (load_detector(path).state_dict() for path in (tmp_path / "mean.safetensors", small_weights))
     for key, value in ours.items():
         torch.testing.assert_close(value, theirs[key])
@@ -48,25 +48,25 @@ def test_stages_of_a_run_and_another_size(trained_run, tmp_path):
     last = load_detector(trained_run / "last.safetensors")
     start = build_detector(replace(last.config, encoder_size=(96, 96)))
     save_weights(tmp_path / "start.safetensors", start)
-    soup([*stages, tmp_path / "start.safetensors"], tmp_path / "mean.safetensors")
+    average([*stages, tmp_path / "start.safetensors"], tmp_path / "mean.safetensors")
 
     mean = load_detector(tmp_path / "mean.safetensors")
     assert mean.config == last.config
-    parts = [load_stage(path)[1].detector.state_dict() for path in stages] + [start.state_dict()]
+    parts = [load_network(path)[1].detector.state_dict() for path in stages] + [start.state_dict()]
     for key, value in mean.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, sum(part[key] for part in parts) / 3)
-    assert read_header(tmp_path / "mean.safetensors")["about"]["soup_of"][0]["checkpoint"] == stages[0].stem
+    assert read_header(tmp_path / "mean.safetensors")["about"]["average_of"][0]["checkpoint"] == stages[0].stem
 
 
 def test_a_mean_has_the_first_ones_grid(tmp_path):
     tokens = TokensConfig("vit_tiny_patch16_224", (3, 4), (1,))
     coarse = speaking_detector(DetectorConfig("lcnet_035", 8, (8, 8), input_size=(64, 96), tokens=tokens))
-    fine = resized(coarse, token_grid=(5, 6))
+    fine = at_resolution(coarse, token_grid=(5, 6))
     fine.encoder.tokens.body.model.pos_embed.data += 1  # resampled, it is one everywhere as well
     for name, detector in (("coarse", coarse), ("fine", fine)):
         save_weights(tmp_path / f"{name}.safetensors", detector)
-    soup([tmp_path / "fine.safetensors", tmp_path / "coarse.safetensors"], tmp_path / "mean.safetensors")
+    average([tmp_path / "fine.safetensors", tmp_path / "coarse.safetensors"], tmp_path / "mean.safetensors")
     mean = load_detector(tmp_path / "mean.safetensors")
     assert mean.config == fine.config
     for key, value in mean.state_dict().items():
@@ -78,5 +78,5 @@ def test_other_detectors_are_refused(small_weights, tmp_path):
     config = replace(small_network().config.detector, head="quarter")
     save_weights(tmp_path / "other.safetensors", build_detector(config))
     with pytest.raises(ValueError, match=r"another detector than .*small\.safetensors"):
-        soup([small_weights, tmp_path / "other.safetensors"], tmp_path / "mean.safetensors")
+        average([small_weights, tmp_path / "other.safetensors"], tmp_path / "mean.safetensors")
     assert not (tmp_path / "mean.safetensors").exists()

@@ -65,7 +65,7 @@ def file(transformer, tmp_path_factory):
 
 def test_the_converted_network_is_the_same(transformer, file, tmp_path, capsys):
     target = tmp_path / "dinov2.safetensors"
-    main([str(file), str(target)])
+    main([str(file), "--output", str(target)])
     assert f"--detector.tokens.network {NAME}" in capsys.readouterr().out
     found = load_file(target)
     assert set(found) == set(transformer.state_dict())
@@ -101,5 +101,5 @@ def test_bad_input_is_one_line(what, why, tmp_path):
         graph = helper.make_graph([], "graph", [], [], [numpy_helper.from_array(torch.ones(2).numpy(), "weight")])
         onnx.save(helper.make_model(graph), path)
     with pytest.raises(SystemExit, match=why):
-        main([str(path), str(tmp_path / "out.safetensors")])
+        main([str(path), "--output", str(tmp_path / "out.safetensors")])
     assert not (tmp_path / "out.safetensors").exists()

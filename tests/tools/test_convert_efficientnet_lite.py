@@ -34,7 +34,7 @@ def file(tensorflows, tmp_path):
 
 
 def test_the_converted_network_is_the_same(tensorflows, file, tmp_path, capsys):
-    main([str(file), str(tmp_path / "lite0.safetensors")])
+    main([str(file), "--output", str(tmp_path / "lite0.safetensors")])
     assert "--detector.encoder efficientnet_lite0" in capsys.readouterr().out
     network = timm.create_model("efficientnet_lite0").eval()
     assert network.bn1.eps == 1e-5
@@ -58,5 +58,5 @@ def test_bad_input_is_one_line(name, why, file, tmp_path):
     if "nowhere" not in name:
         (tmp_path / name).write_bytes(file.read_bytes())
     with pytest.raises(SystemExit, match=why):
-        main([str(tmp_path / name), str(tmp_path / "out.safetensors")])
+        main([str(tmp_path / name), "--output", str(tmp_path / "out.safetensors")])
     assert not (tmp_path / "out.safetensors").exists()

@@ -14,6 +14,7 @@ import torch
 from models.config import MEAN, STD, SRALConfig
 from models.sral import build_sral
 from models.weights import load_detector, load_sral
+from tests.helpers import FIXTURES
 from tools.convert_released import convert, read_checkpoint, released_name
 
 
@@ -35,22 +36,22 @@ def _by_rule(key: str, shape: list[int]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def released(shared) -> dict[str, torch.Tensor]:
+def released() -> dict[str, torch.Tensor]:
     """A released state dict filled by rule."""
-    keys = json.loads((shared / "fixtures" / "released_keys.json").read_text())
+    keys = json.loads((FIXTURES / "released_keys.json").read_text())
     return {key: _by_rule(key, shape) for key, shape in keys.items()}
 
 
-def test_names_are_the_releases(shared):
-    keys = json.loads((shared / "fixtures" / "released_keys.json").read_text())
+def test_names_are_the_releases():
+    keys = json.loads((FIXTURES / "released_keys.json").read_text())
     network = build_sral(SRALConfig())
     ours = {released_name(key): list(value.shape) for key, value in network.state_dict().items()}
     assert ours == keys
     assert sum(p.numel() for p in network.parameters()) == 33_122_157
 
 
-def test_computes_what_the_release_computes(shared, released, record_property):
-    fixture = np.load(shared / "fixtures" / "released_network.npz")
+def test_computes_what_the_release_computes(released, record_property):
+    fixture = np.load(FIXTURES / "released_network.npz")
     network = convert(released)
     rgb, ycbcr = (torch.from_numpy(fixture[name]).permute(2, 0, 1)[None] / 255 for name in ("rgb", "ycbcr"))
     rgb = (rgb - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
@@ -81,8 +82,8 @@ def test_wrong_parameters_are_named(released):
 def test_command(root, released, tmp_path):
     torch.save(released, tmp_path / "SRAL_ORSSD.pth")
     command = [sys.executable, "-m", "tools.convert_released", str(tmp_path / "SRAL_ORSSD.pth")]
-    subprocess.run([*command, str(tmp_path / "whole.safetensors")], cwd=root, check=True)
-    subprocess.run([*command, str(tmp_path / "pruned.safetensors"), "--pruned"], cwd=root, check=True)
+    subprocess.run([*command, "--output", str(tmp_path / "whole.safetensors")], cwd=root, check=True)
+    subprocess.run([*command, "--output", str(tmp_path / "pruned.safetensors"), "--pruned"], cwd=root, check=True)
     whole, pruned = load_sral(tmp_path / "whole.safetensors").eval(), load_detector(tmp_path / "pruned.safetensors")
     rgb = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
@@ -106,10 +107,18 @@ def test_code_in_a_checkpoint_is_not_run(root, tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     (tmp_path / "bad.pth").write_bytes(pickle.dumps({"bkbone.conv1.weight": Stranger()}, protocol=2))
-    command = [sys.executable, "-m", "tools.convert_released", "bad.pth", "out.safetensors"]
+    command = [sys.executable, "-m", "tools.convert_released", "bad.pth", "--output", "out.safetensors"]
     environment = os.environ | {"PYTHONPATH": str(root)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 1
     assert len(run.stderr.splitlines()) == 1
     assert "bad.pth: not a plain state dict" in run.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.pth"]
+
+
+@pytest.mark.parametrize("name", ["convert_released", "convert_dinov2", "convert_efficientnet_lite", "prune"])
+def test_each_command_starts_by_itself(root, name):
+    """timm is imported after `utils.torchvision_operators`, whatever the command imports first."""
+    command = [sys.executable, "-m", f"tools.{name}", "--help"]
+    shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "--output" in shown

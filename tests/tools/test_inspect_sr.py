@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from models.resize import bicubic_double
-from tools.inspect_sr import Seen, load_stage, main, quality, read_settings, stages_of
+from tools.inspect_sr import Comparison, find_networks, load_network, main, quality, read_config
 from training.checkpoint import checkpoints, read_network
 
 
@@ -29,7 +29,7 @@ def test_quality_against_the_formulas():
 
 
 def test_the_command(trained_run, tmp_path, capsys):
-    main([str(trained_run), "--output", str(tmp_path / "sr.png"), "--rows", "2"])
+    main([str(trained_run), "--output", str(tmp_path / "sr.png"), "--num-images", "2"])
     head, _, _, *lines = capsys.readouterr().out.splitlines()
     assert head == "2 validation images of folders, luma"
     stages = ["bicubic", "step 2", "step 4", "best, epoch"]
@@ -38,8 +38,8 @@ def test_the_command(trained_run, tmp_path, capsys):
     picture = Image.open(tmp_path / "sr.png")
     assert picture.width == 5 * (224 + 4) + 4
 
-    seen = Seen(read_settings(trained_run), 2)
-    made = [seen.views(batch) for batch in seen.samples.in_batches(1)]
+    comparison = Comparison(read_config(trained_run), 2)
+    made = [comparison.views(batch) for batch in comparison.samples.in_batches(1)]
     wanted = [
         quality(bicubic_double(of["ycbcr"]).clamp(0, 1)[0, 0].numpy(), of["sr_target"][0, 0].numpy()) for of in made
     ]
@@ -47,10 +47,10 @@ def test_the_command(trained_run, tmp_path, capsys):
 
 
 def test_a_checkpoint_holds_what_the_run_writes(trained_run):
-    files = stages_of(trained_run)
+    files = find_networks(trained_run)
     assert [path.name for path in files[:2]] == [path.name for path in reversed(checkpoints(trained_run))]
-    _, of_checkpoint = load_stage(files[1])
-    _, written = load_stage(trained_run / "last.safetensors")
+    _, of_checkpoint = load_network(files[1])
+    _, written = load_network(trained_run / "last.safetensors")
     ours, theirs = of_checkpoint.state_dict(), written.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     assert not of_checkpoint.training
@@ -62,7 +62,7 @@ def test_a_checkpoint_holds_what_the_run_writes(trained_run):
     [
         (["NOWHERE"], "is no run's folder"),
         (["RUN", "--weights", "NOWHERE"], "no such file"),
-        (["RUN", "--rows", "0"], "at least 1"),
+        (["RUN", "--num-images", "0"], "at least 1"),
         (["RUN", "--host-file", "NOWHERE"], "no such file"),
     ],
 )
@@ -73,3 +73,9 @@ def test_bad_input_is_one_line(arguments, says, trained_run, tmp_path):
         main([*arguments, "--output", str(tmp_path / "sr.png")])
     assert str(stopped.value).startswith("error: ")
     assert not (tmp_path / "sr.png").exists()
+
+
+def test_the_old_option_names_the_new_one(capsys):
+    with pytest.raises(SystemExit):
+        main(["RUN", "--output", "sr.png", "--rows", "2"])
+    assert "--rows is now --num-images: use --num-images 2" in capsys.readouterr().err

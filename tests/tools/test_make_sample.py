@@ -1,4 +1,4 @@
-"""The rendered set: its layout, its bytes, its statistics, and what is done where something is there already."""
+"""The rendered set: its layout, its bytes, its statistics, an occupied folder, and the set in the repository."""
 
 import hashlib
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from datasets.cache import Records
-from datasets.catalog import find_pairs
+from datasets.catalog import SAMPLE_ROOT, find_pairs
 from datasets.loader import MEAN
 from tools.make_sample import make_sample_set
 from tools.scenery.kinds import KINDS, kind_at, nothing
@@ -90,6 +90,11 @@ def test_what_is_there_is_kept_or_refused(sample_root: Path, tmp_path: Path) -> 
         make_sample_set(small, 2, 1)
     with pytest.raises(ValueError, match="counts from 1"):
         make_sample_set(tmp_path / "none", 0, 1)
+
+
+def test_the_repositorys_set_is_complete_and_small() -> None:
+    assert make_sample_set(SAMPLE_ROOT, 44, 16) == SAMPLE_ROOT  # its marker says these arguments, and no file is gone
+    assert sum(path.stat().st_size for path in SAMPLE_ROOT.rglob("*")) < 3_000_000
 
 
 def test_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

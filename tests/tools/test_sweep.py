@@ -13,14 +13,18 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind, ttest_rel
 
-from tools.sweep import main, plan_of
+from tools.sweep import main, sweep_of
+from tools.sweep_runner import COMMANDS, environments
+from tools.sweep_table import holm, markdown, summarize
 from training.config import dump, parse
-from training.crew import Commands, places
+
+Commands = dict[str, list[str]]
 
 # Stands in for train.py: leaves what a run leaves, and says in calls.txt how it was called. A seed has it do otherwise.
 STAND_IN = """
@@ -65,20 +69,22 @@ if "--super_resolution=false" in sys.argv:
 if option("data.validation") == "0":
     best = {"epoch": 2}
 finished = {"epochs": 2, "best": best, "seconds": 90.0, "seed": seed}
-(run / "finished.json").write_text(json.dumps(finished))
+(run / "new.json").write_text(json.dumps(finished))
+(run / "new.json").rename(run / "finished.json")  # whole at once, as train.py does: the table may be written meanwhile
 """
 
 SCORING_STAND_IN = """
 import json, pathlib, sys
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-out = pathlib.Path(given["--out"])
+out = pathlib.Path(given["--output"])
 method, maps = given["--maps"].split("=", 1)
 if not pathlib.Path(maps, "map.png").is_file():
     sys.exit("error: no maps")
 figures = {"Fbeta": 1, "MAE": 0.01, "Sm": 0.95} if given["--protocol"] == "authors" else {"Sm": 0.75, "wF": 0.5}
 out.mkdir(parents=True)
 result = {"method": method, "dataset": given["--dataset"], "images": 200} | figures
-(out / "scores.json").write_text(json.dumps({"protocol": given["--protocol"], "results": [result]}))
+(out / "new.json").write_text(json.dumps({"protocol": given["--protocol"], "results": [result]}))
+(out / "new.json").rename(out / "scores.json")
 """
 
 MAPS_STAND_IN = """
@@ -97,8 +103,8 @@ def stand_ins(tmp_path_factory) -> Commands:
     commands = {}
     for name, text in {"train": STAND_IN, "maps": MAPS_STAND_IN, "scores": SCORING_STAND_IN}.items():
         (folder / f"{name}.py").write_text(text)
-        commands[name] = (sys.executable, "-I", "-S", str(folder / f"{name}.py"))
-    return Commands(**commands)
+        commands[name] = [sys.executable, "-I", "-S", str(folder / f"{name}.py")]
+    return commands
 
 
 @pytest.fixture
@@ -241,7 +247,7 @@ def test_a_failed_run_is_reported_and_the_others_go_on(tmp_path, stand_ins, caps
         "plain seed 2: finished, 1.5 min",
     ):
         assert line in said.out
-    assert said.err == "some runs failed: the same command goes on\n"
+    assert said.err == "some runs failed: the same command continues\n"
     worker = Path("/proc", (output / "plain" / "seed_15" / "worker").read_text())
     assert not worker.is_dir() or "zombie" in (worker / "status").read_text()
     assert _csv(output)["plain", "validation", "authors", "Sm"]["n"] == "2"
@@ -274,7 +280,7 @@ def test_signals_reach_the_running_commands(config, tmp_path, stand_ins, number,
     assert len(_calls(output)) == 2
     said = capsys.readouterr()
     assert "sral seed 20: stopped" in said.out
-    assert said.err == "stopped: the same command goes on\n"
+    assert said.err == "stopped: the same command continues\n"
 
 
 def test_jobs_run_at_once_each_on_its_gpu(config, tmp_path, stand_ins, monkeypatch):
@@ -282,18 +288,18 @@ def test_jobs_run_at_once_each_on_its_gpu(config, tmp_path, stand_ins, monkeypat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert _run([*_list(tmp_path), "--seeds", "30", "--jobs", "2"], stand_ins) == 0
     assert sorted(call[3] for call in _calls(tmp_path / "table")) == ["5", "7"]
-    assert places(3)[2] == {"CUDA_VISIBLE_DEVICES": "5"}
-    assert places(1) == [{}]
+    assert environments(3)[2] == {"CUDA_VISIBLE_DEVICES": "5"}
+    assert environments(1) == [{}]
 
 
 def test_jobs_share_the_threads_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert places(3) == [{"OMP_NUM_THREADS": "2"}] * 3
-    assert places(20)[0] == {"OMP_NUM_THREADS": "1"}
+    assert environments(3) == [{"OMP_NUM_THREADS": "2"}] * 3
+    assert environments(20)[0] == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert places(2)[0] == {"OMP_NUM_THREADS": "5"}
+    assert environments(2)[0] == {"OMP_NUM_THREADS": "5"}
 
 
 def test_table(config, tmp_path, stand_ins, capsys):
@@ -309,14 +315,66 @@ def test_table(config, tmp_path, stand_ins, capsys):
         assert float(row["sd"]) == pytest.approx(expected.std(ddof=1))
     row = rows["sral", "validation", "authors", "Sm"]
     assert float(row["gain"]) == pytest.approx(0.5)
-    assert float(row["p"]) == pytest.approx(ttest_ind(values["sral"], values["plain"], equal_var=False).pvalue)
+    assert (row["pairs"], float(row["p"]) < 1e-9) == ("3", True)  # the stand-in's gain has no spread
     assert rows["plain", "validation", "authors", "Sm"]["gain"] == ""
-    assert float(rows["sral", "validation", "authors", "MAE"]["p"]) == pytest.approx(1)
+    mae = rows["sral", "validation", "authors", "MAE"]
+    assert (float(mae["gain"]), mae["p"]) == (0, "")  # equal runs: no test
     text = (output / "table.md").read_text()
-    assert "| sral          |     3 | 0.8300 ± 0.0265 | 0.0470 ± 0.0026 | 0.9300 ± 0.0265 \\* | +0.5000 \\* |" in text
-    assert "| plain         |     3 | 0.8300 ± 0.0265 | 0.0470 ± 0.0026 |    0.4300 ± 0.0265 |          – |" in text
-    assert "Welch's t-test, p < 0.05" in text
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    compared = ["gain in Sm", "from", "to", "pairs", "p"]
+    assert lines[0] == ["configuration", "seeds", "Fβ ↑", "MAE ↓", "Sm ↑", "baseline", *compared]
+    same = ["3", "0.8300 ± 0.0265", "0.0470 ± 0.0026"]
+    assert lines[2] == ["plain", *same, "0.4300 ± 0.0265", *["–"] * 6]
+    assert lines[3][:-1] == ["sral", *same, "0.9300 ± 0.0265 \\*", "plain", *["+0.5000"] * 3, "3"]
+    for said in ("from plain over the common seeds", "paired t-test, with Holm's correction over all metrics and rows"):
+        assert said in text
     assert text in capsys.readouterr().out
+
+
+def _scores(**runs: dict[int, float]) -> pd.DataFrame:
+    rows = [(name, seed, "ORSSD", "field", "Sm", value) for name, of in runs.items() for seed, value in of.items()]
+    return pd.DataFrame(rows, columns=["configuration", "seed", "scored", "protocol", "figure", "value"])
+
+
+def test_gains_are_tested_over_the_seeds_that_both_have():
+    """Runs of one seed share their starting weights, so a gain that every seed has counts beside a large spread."""
+    base = {1: 0.80, 2: 0.90, 3: 0.85, 4: 0.70}
+    new = {3: 0.863, 1: 0.811, 2: 0.912, 9: 0.1}  # seed 9 has no partner
+    row = summarize(_scores(base=base, new=new), {"base": "base", "new": "base"}).iloc[1]
+    # by hand: differences 0.011, 0.012, 0.013; mean 0.012, sd 0.001; t = 0.012 / (0.001 / √3) with 2 degrees of freedom
+    assert (row.n, row.pairs) == (4, 3)
+    assert row.gain == pytest.approx(0.012)
+    margin = 4.302653 * 0.001 / 3**0.5  # the 97.5 % quantile of t with 2 degrees of freedom
+    assert (row.low, row.high) == pytest.approx((0.012 - margin, 0.012 + margin), rel=1e-6)
+    assert row.p == pytest.approx(ttest_rel([0.811, 0.912, 0.863], [0.80, 0.90, 0.85]).pvalue)
+    assert row.p == pytest.approx(0.0023, abs=1e-4)
+    assert row.p_holm == row.p < 0.01 < ttest_ind(list(new.values())[:3], list(base.values())[:3]).pvalue
+
+
+def test_one_pair_has_no_p_value():
+    rows = summarize(_scores(a={1: 0.8, 2: 0.7}, b={2: 0.75, 3: 0.7}, c={3: 0.7}), dict.fromkeys("abc", "a"))
+    assert rows.gain.iloc[1] == pytest.approx(0.05)
+    assert rows.pairs.iloc[1] == 1
+    assert rows[["low", "high", "p", "p_holm"]].isna().all(axis=None)
+    assert rows.gain.isna().tolist() == [True, False, True]  # c shares no seed with a
+    assert "| b" in markdown(rows, dict.fromkeys("abc", "a"))
+
+
+def test_holms_correction():
+    p = pd.Series([0.04, 0.01, np.nan, 0.03])
+    np.testing.assert_allclose(holm(p), [0.06, 0.03, np.nan, 0.06])  # 3 × 0.01, 2 × 0.03, and not below that
+    assert holm(pd.Series([0.6, 0.9])).tolist() == [1, 1]
+
+
+def test_p_values_are_corrected_over_one_table():
+    rng = np.random.default_rng(0)
+    runs = {name: dict(enumerate(0.8 + 0.01 * rng.standard_normal(5))) for name in "abcd"}
+    scores = _scores(**runs)
+    both = pd.concat([scores, scores.assign(protocol="authors")])
+    rows = summarize(both, dict.fromkeys("abcd", "a"))
+    for _, of in rows.groupby("protocol"):
+        np.testing.assert_allclose(of.p_holm, holm(of.p))
+        assert of.p.notna().sum() == 3
 
 
 def test_gains_are_against_each_rows_own_baseline(config, tmp_path, stand_ins):
@@ -329,8 +387,8 @@ def test_gains_are_against_each_rows_own_baseline(config, tmp_path, stand_ins):
     assert gains == {"a": "", "b": 0.5, "c": "", "d": 0.5, "e": 0.0}
     assert [row["baseline"] for row in found.values()] == ["a", "a", "c", "c", "b"]
     text = (tmp_path / "table" / "table.md").read_text()
-    assert "+0.5000 \\* on c |" in text
-    assert "Gain: against the row that is named." in text
+    assert " c | +0.5000 |" in " ".join(text.split())
+    assert "from the named baseline over the common seeds" in text
     refused = _refused(_list(tmp_path, runs={"a": {}, "b": {"baseline": "z"}}), stand_ins)
     assert "run b: its baseline 'z' is none of a, b" in refused
 
@@ -339,18 +397,19 @@ def test_every_list_is_a_plan(root):
     files = sorted((root / "configs" / "lists").glob("*.yaml"))
     assert files
     for file in files:
-        plan, _ = plan_of(["--list", str(file)])
-        for options in plan.configurations.values():
-            parse(options).settings.check()
-        assert set(plan.baselines.values()) <= set(plan.configurations)
+        sweep, _ = sweep_of(["--list", str(file)])
+        for options in sweep.configurations.values():
+            parse(options)
+        assert set(sweep.baselines.values()) <= set(sweep.configurations)
 
 
 def test_table_of_one_seed_and_without_validation(config, tmp_path, stand_ins, capsys):
     runs = {"a": {}, "b": {"data": {"validation": 0}}}
     assert _run(_list(tmp_path, seeds=[1], runs=runs), stand_ins) == 0
     text = (tmp_path / "table" / "table.md").read_text()
-    assert "| a             |     1 | 0.8100 | 0.0490 | 0.9100 |" in text
-    assert "| b             |     0 |      – |      – |      – |" in text
+    cells = " ".join(text.split())
+    assert "| a | 1 | 0.8100 | 0.0490 | 0.9100 | – |" in cells
+    assert "| b | 0 | – | – | – | – |" in cells
     assert "b seed 1: finished, 1.5 min of training: not validated" in capsys.readouterr().out
     row = _csv(tmp_path / "table")["a", "validation", "authors", "Sm"]
     assert (row["sd"], row["p"]) == ("", "")
@@ -363,7 +422,7 @@ def test_test_splits_are_scored_once(tmp_path, stand_ins, capsys):
     assert _run(options, stand_ins) == 0
     for name, seed, given, _ in _calls(output):
         _finish(output / name / f"seed_{seed}", given)
-    options = [*options, f"--test.ORSSD={data}"]
+    options = [*options, "--test", f"ORSSD={data}"]
     main([*options, "--dry-run"], stand_ins)
     assert capsys.readouterr().out.count("score   ") == 2
     assert _run(options, stand_ins) == 0
@@ -388,10 +447,18 @@ def test_test_splits_are_scored_once(tmp_path, stand_ins, capsys):
         ({"seeds": [1, 1]}, [], "seeds 1 1: give each once"),
         ({"seeds": ["one"]}, [], "seeds"),
         ({"seeds": [-1]}, [], "seeds"),
-        ({"seads": [1]}, [], "seads"),
-        ({"runs": {"a": "quick.yaml"}}, [], "runs"),
+        ({"seads": [1]}, [], "list.yaml: seads: unknown key; the keys are output, seeds, runs, common, test"),
+        (
+            {"runs": {"a": "quick.yaml"}},
+            [],
+            "list.yaml: runs.a: found 'quick.yaml'; input should be a valid dictionary",
+        ),
+        ({"seeds": [True]}, [], "list.yaml: seeds.0: found True"),
+        ({"test": {"ORSSD": 5}}, [], "list.yaml: test.ORSSD: found 5; input should be a valid string"),
+        ({}, ["--test", "ORSSD"], "'ORSSD' is not NAME=DIR"),
+        ({}, ["--seed", "3"], "unrecognized arguments: --seed"),
         ({"runs": {"a/b": {}}}, [], "run 'a/b': the name becomes a folder"),
-        ({"runs": {"a": {"optimizer.lr": 1}}}, [], "run a: "),
+        ({"runs": {"a": {"optimiser.lr": 1}}}, [], "run a: "),
         ({"runs": {"a": {"epochs": "many"}}}, [], "run a: "),
         ({"runs": {"a": {"config": "nothing.yaml"}}}, [], "nothing.yaml"),
         ({"runs": {"a": {"super_resolution": False}}}, [], "run a: guidance reads"),
@@ -430,16 +497,17 @@ def test_the_real_commands(root, training_pairs, tmp_path, monkeypatch, capsys):
     }  # fmt: skip
     monkeypatch.chdir(root)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # train.py sets its own
-    options = [*_list(tmp_path, seeds=[1], common=small, runs={"sral": {}}), f"--test.RSSOD={data}"]
-    plan, _ = plan_of(options)
+    options = [*_list(tmp_path, seeds=[1], common=small, runs={"sral": {}}), "--test", f"RSSOD={data}"]
+    sweep, _ = sweep_of(options)
+    [planned] = sweep.all_runs
     # In this process, as the commands are given: each would import torch for seconds in one of its own.
-    for command in Commands().left(plan.runs[0], plan.test):
+    for command in planned.commands_left(sweep.test, COMMANDS):
         monkeypatch.setattr(sys, "argv", command[1:])
         runpy.run_path(command[1], run_name="__main__")
-    run = plan.runs[0].folder
+    run = planned.folder
     finished = (run / "finished.json").stat()
     capsys.readouterr()
-    assert _run(options, Commands()) == 0
+    assert _run(options, COMMANDS) == 0
     assert "sral seed 1: skipped, finished" in capsys.readouterr().out
     assert (run / "finished.json").stat().st_mtime_ns == finished.st_mtime_ns
 

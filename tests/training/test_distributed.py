@@ -1,6 +1,7 @@
-"""Two processes train as one: the same losses, weights and validation scores, to rounding."""
+"""Two processes: with frozen norms and nothing random they train as one; their random masks differ and are resumed."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +12,23 @@ from torch import nn
 
 from models.weights import read_weights
 from tests.helpers import SMALL
-from training.distributed import SharedBatchNorm, SharedDropout, train_as_one
+from training.distributed import sync_batch_norm
 from training.sampler import ResumableBatchSampler
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def launched(root: Path, data: Path, run: Path, processes: int, *more: str) -> subprocess.CompletedProcess:
-    """Train by the command, in float64: dropout, crops, EMA, clipping."""
+def launched(
+    script: str, root: Path, data: Path, run: Path, processes: int, *more: str, **environment: str
+) -> subprocess.CompletedProcess:
+    """Train by a command: crops, EMA, clipping, boundary-weighted losses."""
     options = [
         *SMALL, "--batch_size=4", "--epochs=3", "--data.dataset=folders", f"--data.images={data}/train-images",
         f"--data.masks={data}/train-labels", f"--data.cache={run.parent}/cache", "--data.augmentation.scale=[0.5,1]",
-        f"--output={run}", *more,
+        "--loss.boundary=5", f"--output={run}", *more,
     ]  # fmt: skip
-    command = [sys.executable, *(TORCHRUN if processes == 2 else []), "tests/training/train_in_double.py", *options]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, *(TORCHRUN if processes == 2 else []), f"tests/training/{script}", *options]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, env=os.environ | environment)
 
 
 def losses(run: Path) -> list[dict[str, float]]:
@@ -37,7 +40,8 @@ def losses(run: Path) -> list[dict[str, float]]:
 def runs(root: Path, training_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("parallel")
     for processes in (1, 2):
-        result = launched(root, training_pairs, folder / str(processes), processes)
+        run = folder / str(processes)
+        result = launched("train_in_double.py", root, training_pairs, run, processes, "--asrd.dropout=[0,0]")
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("are ready for getsmaps.py") == 1  # one process speaks
     return {1: folder / "1", 2: folder / "2"}
@@ -96,24 +100,33 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         ResumableBatchSampler(50, 8, 0, 0, 3)
 
 
-def test_dropout_is_a_part_of_the_whole_batchs() -> None:
-    for x in (torch.rand(6, 5, 4, 3), torch.rand(6, 5, 4, 3).to(memory_format=torch.channels_last), torch.rand(6, 7)):
-        torch.manual_seed(4)
-        expected = nn.functional.dropout(x, 0.4)
-        for process in range(3):
-            torch.manual_seed(4)
-            part = x[2 * process : 2 * process + 2]
-            assert torch.equal(SharedDropout(0.4, 3, process)(part), expected[2 * process : 2 * process + 2])
+def test_each_process_draws_its_own_masks_and_resumes_them(root: Path, training_pairs: Path, tmp_path: Path) -> None:
+    def random_states(run: str, status: bool, **environment: str) -> dict[tuple[str, str], str]:
+        result = launched(
+            "train_and_report.py", root, training_pairs, tmp_path / run, 2, "--resume", "--detector.drop_path=0.3",
+            **environment,
+        )  # fmt: skip
+        assert (result.returncode == 0) == status, result.stderr
+        assert "each process uses the statistics of its own images" in result.stderr
+        lines = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("random ")]
+        return {(rank, step): state for rank, step, state in lines}
+
+    whole = random_states("whole", True)
+    assert whole.keys() == {(rank, step) for rank in "01" for step in "012"}
+    assert len(set(whole.values())) == 6
+    stopped = random_states("stopped", False, STOP_IN_STEP="1")
+    resumed = random_states("stopped", True)
+    assert resumed.keys() == {("0", "2"), ("1", "2")}
+    assert stopped | resumed == whole
+    one, two = (read_weights(tmp_path / run / "last.safetensors")[0] for run in ("whole", "stopped"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_network_keeps_its_names_and_its_inference() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5))
-    network(torch.rand(2, 3, 4, 4))
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    x = torch.rand(2, 3, 4, 4)
-    expected = network.eval()(x)
-    shared = train_as_one(network, 2, 0, equal_norms=True)
-    assert isinstance(shared[1], SharedBatchNorm)
-    assert shared.state_dict().keys() == state.keys()
-    assert torch.equal(shared.eval()(x), expected)
-    assert isinstance(train_as_one(nn.Sequential(nn.BatchNorm2d(4)), 2, 0, equal_norms=False)[0], nn.BatchNorm2d)
+def test_batch_norms_stay_as_they_are_on_cpus() -> None:
+    class Two:
+        num_processes, is_main_process, device = 2, True, torch.device("cpu")
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    with pytest.warns(UserWarning, match="batch norm on CPUs: each process uses the statistics of its own images"):
+        assert sync_batch_norm(network, Two()) is network
+    assert type(network[1]) is nn.BatchNorm2d

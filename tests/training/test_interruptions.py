@@ -17,12 +17,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from models.weights import read_weights
 from tests.helpers import SMALL
-from training.checkpoint import checkpoints
+from training import trainer
+from training.checkpoint import checkpoints, read_network
 from training.config import parse
+from training.logger import Logger
 
 KILLS = int(os.environ.get("KILLS", "8"))
 """Processes that are killed; KILLS=100 for a longer campaign."""
@@ -39,9 +42,7 @@ def options(data: Path, run: Path, *more: str) -> list[str]:
 
 def trained(*arguments: str) -> int:
     """Train in this process."""
-    start = parse(arguments)
-    start.settings.check()
-    return train.train(start)
+    return train.train(parse(arguments))
 
 
 def _in_child(arguments: list[str], silent: bool) -> None:
@@ -74,6 +75,13 @@ def scores(run: Path) -> list[dict[str, str]]:
     """The rows of log.csv without the columns that tell the time."""
     rows = csv.DictReader((run / "log.csv").open())
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+def logged(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """TensorBoard's (step, value) rows by tag, as it shows them, without the tags that tell the time."""
+    board = EventAccumulator(str(run / "tensorboard"), {"scalars": 0}).Reload()
+    tags = [tag for tag in board.Tags()["scalars"] if "seconds" not in tag and "per_second" not in tag]
+    return {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in tags}
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +124,7 @@ def test_killed_at_any_moment(training_pairs: Path, uninterrupted: Path) -> None
     print(f"{kills} kills, {within_writing} of them while a checkpoint was written: {digest(run)}")
     assert digest(run) == digest(uninterrupted)
     assert scores(run) == scores(uninterrupted)
+    assert logged(run) == logged(uninterrupted)
     assert not list(run.glob("**/.*.tmp"))
     assert len(checkpoints(run)) == 2
 
@@ -132,8 +141,27 @@ def test_a_signal_saves_and_ends(training_pairs: Path, uninterrupted: Path, numb
     process.join(30)
     assert process.exitcode == 128 + number
     assert len(checkpoints(run)) == 1
+    done = int(checkpoints(run)[0].stem.removeprefix("step_"))
+    assert logged(run)["train/total"][-1][0] == done - 1
     assert trained(*arguments) == 0
     assert digest(run) == digest(uninterrupted)
+    ours, whole = logged(run), logged(uninterrupted)
+    assert {tag: rows for tag, rows in ours.items() if tag.startswith("epoch/")} == {
+        tag: rows for tag, rows in whole.items() if tag.startswith("epoch/")
+    }
+    assert len(ours["epoch/total"]) == 3
+
+
+def test_an_error_keeps_what_was_logged(tmp_path: Path) -> None:
+    def fail() -> None:
+        with Logger(tmp_path) as logger:
+            for step in range(50):
+                logger.step(step, {"total": float(step)})
+            raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        fail()
+    assert logged(tmp_path)["train/total"] == [(step, float(step)) for step in range(50)]
 
 
 def test_the_command_says_where_it_stopped(root: Path, training_pairs: Path, tmp_path: Path) -> None:
@@ -154,7 +182,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(training_pairs:
 
     def in_child() -> None:
         # The disk is full in the middle of the third checkpoint: a limit on a file's size stands in for it.
-        save, count = train.save_checkpoint, []
+        save, count = trainer.save_checkpoint, []
 
         def save_then_fill(*arguments) -> None:
             count.append(1)
@@ -162,7 +190,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(training_pairs:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
             save(*arguments)
 
-        train.save_checkpoint = save_then_fill
+        trainer.save_checkpoint = save_then_fill
         _in_child(arguments, silent=True)
 
     process = multiprocessing.get_context("fork").Process(target=in_child)
@@ -242,8 +270,37 @@ def test_other_settings_need_force(training_pairs: Path, uninterrupted: Path) ->
         trained(*more, "--force", "--detector.width=16")
 
 
+def test_a_larger_batch_goes_on_at_its_share_of_the_epochs(training_pairs: Path, uninterrupted: Path) -> None:
+    """Counted in steps, the longer run of small batches would be past the end of the schedule."""
+    run = shutil.copytree(uninterrupted, uninterrupted.parent / "larger")
+    changed = ("--epochs=5", "--batch_size=5", "--optimizer.lr=3e-3")
+    with pytest.warns(UserWarning, match="batch_size: 2 -> 5"):
+        assert trained(*options(training_pairs, run, "--resume", "--force", *changed)) == 0
+    rates = [float(row["lr"]) for row in scores(run)]
+    assert rates[3:] == pytest.approx([3e-3 * (1 - 4 / 5) ** 0.9, 0.0])
+    assert [path.stem for path in checkpoints(run)] == ["step_00000005", "step_00000004"]
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(training_pairs: Path, uninterrupted: Path) -> None:
+    run = shutil.copytree(uninterrupted, uninterrupted.parent / "older")
+    for path in checkpoints(run):
+        with safe_open(path, "pt") as file:
+            tree = file.metadata()["tree"]
+        save_file(
+            load_file(path),
+            path,
+            {"tree": tree.replace('"optimizer", {"dict": [["name"', '"optimiser", {"dict": [["name"')},
+        )
+    with pytest.raises(
+        ValueError, match=r"older version .*: the key optimiser\.name is now optimizer\.name; start a new"
+    ):
+        trained(*options(training_pairs, run, "--resume"))
+    with pytest.raises(ValueError, match="optimiser"):
+        read_network(checkpoints(run)[0])
+
+
 def test_another_precision_on_another_cpu_is_said(training_pairs: Path, uninterrupted: Path, monkeypatch) -> None:
     run = shutil.copytree(uninterrupted, uninterrupted.parent / "moved")
-    monkeypatch.setattr(train, "precision_of", lambda _: "bf16")  # accelerate keeps a process's first precision
+    monkeypatch.setattr(trainer, "precision_of", lambda _: "bf16")  # accelerate keeps a process's first precision
     with pytest.warns(UserWarning, match="the run was in fp32 so far and goes on in bf16"):
         assert trained(*options(training_pairs, run, "--resume")) == 0

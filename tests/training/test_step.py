@@ -1,4 +1,4 @@
-"""A step never waits for the device, and the losses_seen's sums are those of the steps."""
+"""A step never waits for the device, and the accumulated losses are the sums of the steps'."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,11 @@ from datasets.cache import Records
 from datasets.catalog import pair_folders
 from datasets.loader import SalientObjectBatches, Views
 from datasets.transforms import Augmentation
-from models.losses import LossWeights, joint_loss, loss_terms
+from models.losses import LossWeights
 from tests.helpers import small_network
-from training.config import OptimizerConfig
-from training.ema import build_average
-from training.optim import build_optimizer, build_schedule
-from training.step import LossAccumulator, Step
+from training.config import OptimizerConfig, TrainingConfig
+from training.logger import LossAccumulator
+from training.trainer import Trainer
 
 WAITS = {"aten._local_scalar_dense", "aten.nonzero", "aten.equal", "aten.is_nonzero"}
 """Operations whose result the host needs: item, tolist, bool, float, indexing by a mask."""
@@ -42,22 +41,15 @@ def test_a_step_does_not_wait(training_pairs, name):
     augment = Augmentation(scale=(0.5, 1.0), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
     batch = SalientObjectBatches(Records(pairs, 64, augment.detail), None, augment).__getitems__(range(4))
     network = small_network(input_size=(64, 64)).train()
-    settings = OptimizerConfig(name=name, clip=1.0, ema=0.9)
-    accelerator = Accelerator(cpu=True)
-    optimizer = build_optimizer(network, network.detector.encoder, settings)
-    schedule = build_schedule(optimizer, settings, 2, 10)
-    prepared, optimizer = accelerator.prepare(network, optimizer)
-
-    def losses(views):
-        return loss_terms(prepared(views["rgb"], views["ycbcr"]), views, network.tfgm)
-
-    average = build_average(network, settings.ema)
-    step = Step(accelerator, network, losses, joint_loss, optimizer, schedule, average, settings.clip)
+    settings = TrainingConfig(optimizer=OptimizerConfig(name=name, clip=1.0, ema=0.9))
+    trainer = Trainer(settings, Accelerator(cpu=True), network, 10)
     views, weights = Views(64), LossWeights().of_epoch(1)
     before = network.detector.tsdd.head.predict.weight.clone()
-    step(views(batch), weights)
+    trainer.train_step(views(batch), weights)
     with Watch() as watch:
-        step(views(batch), weights)
+        trainer.train_step(views(batch), weights)
+    assert trainer.ema is not None
+    assert trainer.ema.updates == 2
     assert watch.seen > 1000
     assert watch.waits == []
     assert not torch.equal(network.detector.tsdd.head.predict.weight, before)
@@ -66,12 +58,12 @@ def test_a_step_does_not_wait(training_pairs, name):
     assert watch.waits  # what the test looks for is seen
 
 
-def test_the_ledgers_sums_are_those_of_the_steps():
+def test_the_accumulators_sums_are_those_of_the_steps():
     accelerator = Accelerator(cpu=True)
     values = np.random.default_rng(0).random((7, 2))
     losses_seen = LossAccumulator({"sr": 1.0})
     for number, (sr, total) in enumerate(values, 1):
-        losses_seen.note({"sr": torch.tensor(sr), "total": torch.tensor(total)})
+        losses_seen.add({"sr": torch.tensor(sr), "total": torch.tensor(total)})
         if number in (3, 7):
             assert losses_seen.settle(accelerator, number) == {"sr": sr, "total": total}
     assert losses_seen.sums == {"sr": pytest.approx(1 + values[:, 0].sum()), "total": pytest.approx(values[:, 1].sum())}
@@ -82,6 +74,6 @@ def test_the_ledgers_sums_are_those_of_the_steps():
 def test_the_first_step_that_is_not_finite_is_named(wrong):
     losses_seen = LossAccumulator()
     for value in (1.0, wrong, wrong):
-        losses_seen.note({"sr": torch.tensor(1.0), "affinity": torch.tensor(value)})
+        losses_seen.add({"sr": torch.tensor(1.0), "affinity": torch.tensor(value)})
     with pytest.raises(FloatingPointError, match="step 41: loss term affinity is not finite"):
         losses_seen.settle(Accelerator(cpu=True), 43)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -17,11 +19,11 @@ import train
 from models.sral import build_sral
 from models.weights import load_detector, load_sral, read_weights
 from tests.helpers import SMALL
-from training.config import OptimizerConfig, TrainingConfig, parse
+from training.config import OptimizerConfig, TrainingConfig, from_record, parse, plain
 from training.distributed import find_precision
-from training.ema import build_average
+from training.ema import build_ema
 from training.optim import build_optimizer, parameter_groups, rate_factor
-from training.visualize import GAP, TILE, draw_validation, showcase
+from training.visualize import GAP, TILE, draw_validation, validation_columns
 
 
 def _options(data: Path, run: Path, *more: str) -> list[str]:
@@ -30,9 +32,7 @@ def _options(data: Path, run: Path, *more: str) -> list[str]:
 
 
 def _train(*options: str) -> int:
-    start = parse(options)
-    start.settings.check()
-    return train.train(start)
+    return train.train(parse(options))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,37 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(training_pairs, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_on_the_sample_set_writes_nothing(root, training_pairs, tmp_path, capsys):
+    demo = ["--config=configs/demo.yaml", "--encoder_weights=none", "--dry-run", f"--output={tmp_path}/run"]
+    demo += [f"--data.cache={tmp_path}/cache", "--detector.input_size=[64,64]", "--device=cpu", "--precision=fp32"]
+    before = _contents(training_pairs)
+    _train(*demo, f"--data.root={training_pairs}")  # it has the sample set's layout
+    assert "6 training images: 1 steps an epoch, 16 epochs" in capsys.readouterr().out
+    assert _contents(training_pairs) == before
+    with pytest.raises((OSError, ValueError), match="sample"):
+        _train(*demo, f"--data.root={tmp_path}/sample")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_pair_is_cached_once(training_pairs, tmp_path):
+    crops = ("--data.augmentation.scale=[0.5,1]", f"--data.cache={tmp_path / 'cache'}", "--epochs=0")
+    assert _train(*_options(training_pairs, tmp_path / "run", *crops)) == 0
+    files = sorted((tmp_path / "cache").glob("*.npy"))
+    rows = {np.load(file).dtype["fine"].shape: len(np.load(file)) for file in files}
+    assert rows == {(181, 181, 4): 5, (128, 128, 4): 2}
+    _train(*_options(training_pairs, tmp_path / "again", *crops))  # with the same pairs
+    assert sorted((tmp_path / "cache").glob("*.npy")) == files
+    _train(*_options(training_pairs, tmp_path / "whole", "--epochs=0", f"--data.cache={tmp_path / 'plain'}"))
+    assert [len(np.load(file)) for file in (tmp_path / "plain").glob("*.npy")] == [7]
+
+
+def test_weights_follow_the_umask(run):
+    umask = os.umask(0)
+    os.umask(umask)
+    for name in ("last", "best"):
+        assert (run / f"{name}.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def load_sral_parameters() -> tuple[int, int]:
     """Parameters of the small network, trained and kept."""
     network = build_sral(parse(SMALL).settings.network())
@@ -137,7 +168,7 @@ def test_the_validation_picture_shows_what_the_network_makes(run, tmp_path):
     network = load_sral(run / "last.safetensors")
     views = {"rgb": torch.rand(2, 3, 64, 64), "ycbcr": torch.full((2, 3, 64, 64), 0.25)}
     views |= {"sr_target": torch.full((2, 3, 128, 128), 0.75), "mask": torch.ones(2, 1, 128, 128)}
-    columns = showcase(network, views, lambda ycbcr: ycbcr)
+    columns = validation_columns(network, views, lambda ycbcr: ycbcr)
     assert list(columns) == ["image", "mask", "map", "SR input, bicubic", "SR output", "SR target"]
     outputs = network.eval()(views["rgb"], views["ycbcr"])
     assert torch.equal(columns["map"], outputs["logits1"].sigmoid())
@@ -198,6 +229,56 @@ def test_values_that_cannot_work(training_pairs, tmp_path, options, says):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "new"),
+    [
+        ("--optimiser.lr=1", "--optimizer.lr"),
+        ("--optimiser.encoder_lr=1", "--optimizer.encoder_lr_factor"),
+        ("--optimizer.token_lr=1", "--optimizer.token_lr_factor"),
+        ("--expected=0.1", "--foreground_prior"),
+    ],
+)
+def test_old_options_are_refused_by_their_new_names(option, new):
+    old = option.partition("=")[0]
+    with pytest.raises(SystemExit, match=f"^error: the option {old} is now {new}; rename it$"):
+        parse([option])
+
+
+@pytest.mark.parametrize("text", ["optimiser: {lr: 1}", "optimizer: {encoder_lr: 1}", "expected: 0.1"])
+def test_old_keys_are_refused_by_their_new_names(tmp_path, text):
+    path = tmp_path / "old.yaml"
+    path.write_text(text)
+    found = rf"{path}: the key \S+ is now (optimizer\.lr|optimizer\.encoder_lr_factor|foreground_prior); rename it$"
+    for arguments in (["--config", str(path)], [f"--config={path}"]):
+        with pytest.raises(SystemExit, match=f"^error: {found}"):
+            parse(arguments)
+    with pytest.raises(ValueError, match=found):
+        from_record(yaml.safe_load(text), str(path))
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--epochs=-1", "epochs -1: input should be greater than or equal to 0"),
+        ("--optimizer.ema=1", "optimizer.ema 1.0: input should be less than 1"),
+        ("--optimizer.lr=0", "optimizer.lr 0.0: input should be greater than 0"),
+        ("--data.augmentation.hue=0.7", "data.augmentation"),
+        ("--data.dataset=folders", "data.dataset 'folders': set data.images and data.masks to the two folders"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_with_its_key(option, says):
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
+        parse([option])
+    assert str(error.value).startswith(says)
+
+
+def test_a_record_with_an_unknown_key_is_refused():
+    settings = plain(TrainingConfig())
+    assert from_record(settings, "config.yaml") == TrainingConfig()
+    with pytest.raises(ValueError, match=r"config.yaml: optimizer.speed 1: unexpected keyword"):
+        from_record(settings | {"optimizer": {"speed": 1}}, "config.yaml")
+
+
 @pytest.mark.parametrize(("there", "found"), [(True, "bf16"), (False, "fp32")])
 def test_precision_is_what_the_cpu_computes_in(monkeypatch, there, found):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": there})
@@ -227,7 +308,7 @@ def test_every_configuration_parses(root):
     files = sorted((root / "configs").glob("*.yaml"))
     assert {"released.yaml", "paper.yaml", "demo.yaml", "light.yaml"} <= {file.name for file in files}
     for file in files:
-        parse(["--config", str(file)]).settings.check()
+        parse(["--config", str(file)])
         assert "train.py --config" in file.read_text().partition("\noutput:")[0]
 
 
@@ -271,7 +352,7 @@ def test_parameter_groups():
 
 def test_average_follows_its_formula():
     network = nn.BatchNorm2d(1)
-    average = build_average(network, 0.9)
+    average = build_ema(network, 0.9)
     expected = None
     for update in range(60):
         with torch.no_grad():
@@ -280,7 +361,11 @@ def test_average_follows_its_formula():
         keep = min(0.9, (1 + update) / (10 + update))
         expected = float(update) if expected is None else keep * expected + (1 - keep) * update
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
-    assert build_average(network, 0.0) is None
+    assert build_ema(network, 0.0) is None
+    again = build_ema(network, 0.9)
+    again.load_state_dict(average.state_dict())
+    assert again.updates == 60
+    assert torch.equal(again.module.weight, average.module.weight)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -1,1 +1,1 @@
-"""Rendered aerial scenes for the sample set: grounds, the objects on them, one scene, and the kinds of scene."""
+"""Render aerial scenes for the sample set: grounds, objects, scenes and kinds of scenes."""

@@ -1,7 +1,4 @@
-"""What lies below: textured ground, as float32 RGB H×W×3 in [0, 1], and the shapes that nature draws on it.
-
-Everything is made of `noise`: octaves of random grids, each twice as fine and weaker than the one before.
-"""
+"""Render textured ground, float32 RGB H×W×3 in [0, 1], and natural outlines, all from multi-octave noise."""
 
 import numpy as np
 from PIL import Image
@@ -19,11 +16,16 @@ def noise(
     angle: float | None = None,
     finest: float = 1.5,
 ) -> np.ndarray:
-    """Multi-octave noise, float32 H×W of mean 0 and standard deviation 1.
+    """Return multi-octave noise, float32 H×W of mean 0 and standard deviation 1.
 
-    `cell` is the size of its coarsest features in pixels, `finest` about that of its finest, `gain` the amplitude of
-    each octave to the one before; features are `stretch` times as long in the direction `angle` (radians; None draws
-    one, so that the grids do not show).
+    Args:
+        rng: source of random numbers.
+        shape: (H, W).
+        cell: size of the coarsest features, in pixels.
+        gain: ratio of each octave's amplitude to the one before.
+        stretch: how many times longer features are in the direction `angle`.
+        angle: in radians; None draws one, which hides the grid.
+        finest: approximate size of the finest features, in pixels.
     """
     angle = rng.uniform(0, np.pi) if angle is None else angle
     height, width = shape
@@ -46,20 +48,20 @@ def noise(
 
 
 def mix(low: np.ndarray | Color, high: np.ndarray | Color, part: np.ndarray) -> np.ndarray:
-    """Colors between `low` (part ≤ 0) and `high` (part ≥ 1), H×W×3."""
+    """Interpolate colors between `low` (part ≤ 0) and `high` (part ≥ 1), H×W×3."""
     low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
     return low + (high - low) * np.clip(part, 0, 1)[..., None]
 
 
 def relief(height: np.ndarray, sun: float) -> np.ndarray:
-    """How much brighter a surface is for its slope toward the sun (an angle), of standard deviation 1."""
+    """Return the shading of a surface by its slope toward the sun (an angle), of standard deviation 1."""
     down, right = np.gradient(height)
     light = right * np.float32(np.cos(sun)) + down * np.float32(np.sin(sun))
     return light / (light.std() + 1e-6)
 
 
 def along(shape: Shape, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of each pixel in a frame turned by `angle` about the center: (along it, across it), in pixels."""
+    """Return each pixel's coordinates (along, across), in pixels, in a frame rotated by `angle` about the center."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = x - width / 2, y - height / 2
@@ -68,13 +70,13 @@ def along(shape: Shape, angle: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tinted(rng: np.random.Generator, color: Color, spread: float = 0.03) -> Color:
-    """A color a little beside the given one: mostly in lightness, less in hue."""
+    """Draw a color near the given one; it varies more in lightness than in hue."""
     values = np.asarray(color) * rng.uniform(1 - 5 * spread, 1 + 5 * spread) + 0.5 * rng.uniform(-spread, spread, 3)
     return tuple(np.clip(values, 0.02, 0.95).tolist())
 
 
 def grass(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """Meadow, greener and drier by patches, with mowing or wear."""
+    """Render a meadow with greener and drier patches."""
     green, dry = tinted(rng, (0.30, 0.36, 0.24)), tinted(rng, (0.42, 0.41, 0.30))
     patches = noise(rng, shape, cell=rng.uniform(60, 200), finest=3)
     ground = mix(green, dry, 0.4 + 0.3 * patches)
@@ -82,7 +84,7 @@ def grass(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def forest(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """Crowns beside one another, each lit on one side, with shade between them."""
+    """Render tree crowns, each lit on one side, with shade between them."""
     crown = rng.uniform(5, 14)
     canopy = noise(rng, shape, cell=crown, gain=0.45)
     shade = 0.55 * canopy + 0.75 * relief(canopy, sun)
@@ -92,7 +94,7 @@ def forest(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def sea(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """Water with swell, ripples, wind streaks and a change of depth across the image."""
+    """Render water with swell, ripples, wind streaks and a change of depth across the image."""
     waters = [(0.10, 0.19, 0.27), (0.14, 0.27, 0.27), (0.20, 0.29, 0.40), (0.10, 0.13, 0.15), (0.26, 0.33, 0.33)]
     deep = tinted(rng, waters[rng.integers(5)])
     wind = rng.uniform(0, 2 * np.pi)
@@ -104,7 +106,7 @@ def sea(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def desert(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """Bare ground: dunes or rough stony land under a low light, with darker scrub here and there."""
+    """Render dunes or stony land under low light, with scattered scrub."""
     sand, rock = tinted(rng, (0.53, 0.45, 0.36)), tinted(rng, (0.40, 0.35, 0.30))
     gain, stretch, angle = rng.uniform(0.35, 0.6), rng.uniform(1, 4), rng.uniform(0, np.pi)
     height = noise(rng, shape, rng.uniform(20, 90), gain, stretch, angle)
@@ -116,7 +118,7 @@ def desert(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def concrete(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """An apron: slabs with joints, stains and repairs, painted lines; sometimes it ends at grass."""
+    """Render an apron: slabs with joints, stains and painted lines, sometimes bordered by grass."""
     angle = rng.uniform(0, np.pi)
     u, v = along(shape, angle)
     slab = rng.uniform(18, 45)
@@ -138,7 +140,7 @@ def concrete(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def soil(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """Gravel, bare soil and worn grass of an industrial site."""
+    """Render gravel, bare soil and worn grass of an industrial site."""
     bare, worn = tinted(rng, (0.46, 0.43, 0.38)), tinted(rng, (0.35, 0.36, 0.28))
     patches = noise(rng, shape, cell=rng.uniform(40, 120), gain=0.7)
     ground = mix(bare, worn, 0.5 + rng.uniform(0.2, 0.5) * patches)
@@ -146,7 +148,7 @@ def soil(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def fields(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
-    """Strips of land cut into plots of their own crop, with furrows and borders."""
+    """Render plots of different crops, with furrows and borders."""
     u, v = along(shape, rng.uniform(0, np.pi))
     u, v = (axis + 6 * noise(rng, shape, cell=250, gain=0.3, finest=30) for axis in (u, v))
     reach = float(np.hypot(*shape))
@@ -169,9 +171,9 @@ def fields(rng: np.random.Generator, shape: Shape, sun: float) -> np.ndarray:
 
 
 def blob(rng: np.random.Generator, shape: Shape, area: float, rough: float) -> np.ndarray:
-    """A closed natural outline, as a field that is above 0 inside and grows by about 1 a pixel inwards at its edge.
+    """Draw a closed natural outline: a field, H×W, of about the pixels inwards from its edge, above 0 inside.
 
-    `area` is roughly its part of the image, `rough` how ragged it is (0.1 to 0.5).
+    `area` is roughly its part of the image; `rough`, from 0.1 to 0.5, is how ragged it is.
     """
     height, width = shape
     u, v = along(shape, rng.uniform(0, np.pi))
@@ -184,9 +186,12 @@ def blob(rng: np.random.Generator, shape: Shape, area: float, rough: float) -> n
 
 
 def band(rng: np.random.Generator, shape: Shape, width: float, bend: float) -> tuple[np.ndarray, np.ndarray]:
-    """A winding band from side to side: pixels inwards from its edge, above 0 inside, and signed pixels to its middle.
+    """Draw a winding band across the image, `width` pixels wide.
 
-    `bend` is how far it swings, as a part of the image: 0 is straight.
+    `bend` is the amplitude of its bends as a part of the image: 0 is straight.
+
+    Returns:
+        Two fields, H×W: the pixels inwards from its edge, above 0 inside, and the signed pixels to its middle.
     """
     u, v = along(shape, rng.uniform(0, np.pi))
     side = min(shape)

@@ -1,4 +1,4 @@
-"""The kinds of scene: what each puts where, and how often each occurs."""
+"""The kinds of scenes, how each is composed and how often it occurs."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from tools.scenery.scene import Scene
 
 
 def airfield(scene: Scene) -> None:
-    """One aircraft or a few, in a row or anyhow, with carts beside them."""
+    """Compose an apron with one to nine aircraft and carts."""
     rng = scene.rng
     scene.lay(choose(rng, (grounds.concrete, 0.75), (grounds.grass, 0.1), (grounds.desert, 0.15)))
     if rng.random() < 0.35:
@@ -24,7 +24,7 @@ def airfield(scene: Scene) -> None:
 
 
 def open_sea(scene: Scene) -> None:
-    """Ships under way."""
+    """Compose ships under way."""
     rng = scene.rng
     scene.lay(grounds.sea)
     count = int(rng.choice([1, 2, rng.integers(3, 8)], p=(0.5, 0.25, 0.25)))
@@ -36,7 +36,7 @@ def open_sea(scene: Scene) -> None:
 
 
 def harbor(scene: Scene) -> None:
-    """Ships along a quay with sheds, containers and trucks."""
+    """Compose ships along a quay with sheds, containers and trucks."""
     rng = scene.rng
     scene.lay(grounds.sea)
     angle = rng.uniform(0, 2 * np.pi)
@@ -60,7 +60,7 @@ def harbor(scene: Scene) -> None:
 
 
 def tank_farm(scene: Scene) -> None:
-    """One storage tank or many, alike and in rows, with their dikes and pipes."""
+    """Compose a few storage tanks, or many in rows with dikes."""
     rng = scene.rng
     scene.lay(choose(rng, (grounds.soil, 0.6), (grounds.grass, 0.2), (grounds.concrete, 0.2)))
     color = tinted(rng, [(0.70, 0.70, 0.68), (0.60, 0.63, 0.62), (0.50, 0.56, 0.60)][rng.choice(3, p=(0.5, 0.3, 0.2))])
@@ -85,7 +85,7 @@ def tank_farm(scene: Scene) -> None:
 
 
 def sports_ground(scene: Scene) -> None:
-    """A stadium or tennis courts in a town or a park."""
+    """Compose a stadium or tennis courts in a town or a park."""
     rng = scene.rng
     thing = choose(rng, (objects.stadium, 0.75), (objects.courts, 0.25))
     scene.lay(grounds.grass)
@@ -97,7 +97,7 @@ def sports_ground(scene: Scene) -> None:
 
 
 def dwelling(scene: Scene) -> None:
-    """A single house seen from near, among trees."""
+    """Compose one or two large houses among trees."""
     rng = scene.rng
     scene.lay(choose(rng, (grounds.grass, 0.6), (grounds.forest, 0.2), (grounds.soil, 0.2)))
     for pose in scene.spread(int(rng.integers(1, 3)), scene.size(0.15, 0.35)):
@@ -107,7 +107,7 @@ def dwelling(scene: Scene) -> None:
 
 
 def island(scene: Scene) -> None:
-    """An island with its shallows, beach and woods."""
+    """Compose an island with shallows, beach and woods."""
     rng = scene.rng
     scene.lay(grounds.sea)
     field = grounds.blob(rng, scene.shape, np.exp(rng.uniform(np.log(0.02), np.log(0.30))), rng.uniform(0.1, 0.35))
@@ -122,7 +122,7 @@ def island(scene: Scene) -> None:
 
 
 def lake(scene: Scene) -> None:
-    """A lake with its shore, among fields, woods or houses."""
+    """Compose a lake with its shore, among fields, woods or houses."""
     rng = scene.rng
     countryside(scene)
     field = grounds.blob(rng, scene.shape, np.exp(rng.uniform(np.log(0.03), np.log(0.35))), rng.uniform(0.05, 0.25))
@@ -130,7 +130,7 @@ def lake(scene: Scene) -> None:
 
 
 def river(scene: Scene) -> None:
-    """A river through open country."""
+    """Compose a river through open country."""
     rng = scene.rng
     countryside(scene)
     wide = scene.size(0.035, 0.16)
@@ -139,7 +139,7 @@ def river(scene: Scene) -> None:
 
 
 def road(scene: Scene) -> None:
-    """A road or a dirt track with nothing else about."""
+    """Compose a paved road or a dirt track."""
     rng = scene.rng
     scene.lay(choose(rng, (grounds.forest, 0.4), (grounds.desert, 0.35), (grounds.grass, 0.25)))
     wide, paved = scene.size(0.025, 0.10), rng.random() < 0.6
@@ -156,7 +156,7 @@ def road(scene: Scene) -> None:
 
 
 def nothing(scene: Scene) -> None:
-    """Ground alone, with what a viewer would pass over."""
+    """Compose a scene without a salient object."""
     rng = scene.rng
     if rng.random() < 0.3:
         scene.lay(grounds.sea)
@@ -172,7 +172,7 @@ def nothing(scene: Scene) -> None:
 
 
 def countryside(scene: Scene) -> None:
-    """Fields, woods, meadows, desert or a town."""
+    """Cover the scene with fields, woods, meadow or desert."""
     rng = scene.rng
     ground = choose(rng, (grounds.fields, 0.35), (grounds.forest, 0.2), (grounds.grass, 0.2), (grounds.desert, 0.25))
     scene.lay(ground)
@@ -182,7 +182,7 @@ def countryside(scene: Scene) -> None:
 
 
 def waterside(scene: Scene, field: np.ndarray) -> None:
-    """Fill a field with calm water and a bank round it, then trees and houses where it is dry."""
+    """Fill `field` with calm water and a bank around it, then place trees and houses on dry ground."""
     rng = scene.rng
     bank = tinted(rng, [(0.47, 0.44, 0.36), (0.22, 0.27, 0.18)][rng.integers(2)])
     scene.ground = mix(scene.ground, bank, 0.9 + field / rng.uniform(2, 8))
@@ -195,7 +195,7 @@ def waterside(scene: Scene, field: np.ndarray) -> None:
 
 
 def town(scene: Scene) -> None:
-    """Streets at right angles with houses along them, round whatever is there already."""
+    """Draw streets at right angles with houses along them, around existing objects."""
     rng = scene.rng
     angle, block = rng.uniform(0, np.pi), rng.uniform(60, 120)
     u, v = along(scene.shape, angle)
@@ -223,7 +223,7 @@ def town(scene: Scene) -> None:
 
 
 def terminal(scene: Scene) -> None:
-    """A long flat roof that reaches in from outside."""
+    """Draw a long flat roof that may extend beyond the image."""
     rng = scene.rng
     pose = scene.place(scene.size(0.4, 0.85), beyond=0.5)
     shed(scene.canvas, rng, pose, scene.sun)
@@ -231,7 +231,7 @@ def terminal(scene: Scene) -> None:
 
 
 def shed(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float) -> None:
-    """A flat industrial roof, or containers in a row; not salient."""
+    """Draw a flat industrial roof or a row of containers; not salient."""
     wide = rng.uniform(0.25, 0.6)
     roof = tinted(rng, [(0.55, 0.55, 0.54), (0.42, 0.44, 0.46), (0.48, 0.40, 0.35)][rng.integers(3)])
     canvas.fill(pose.at(objects.box(1, wide)), roof, salient=False, height=4 + 0.05 * pose.size)
@@ -240,7 +240,7 @@ def shed(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float) -> No
 
 
 def carts(scene: Scene, count: int) -> None:
-    """Small vehicles and boxes, not salient."""
+    """Place small vehicles and boxes; not salient."""
 
     def cart(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float) -> None:
         canvas.fill(pose.at(objects.box(1, 0.45)), tinted(rng, (0.5, 0.5, 0.5), 0.09), salient=False, height=1.5)
@@ -249,7 +249,7 @@ def carts(scene: Scene, count: int) -> None:
 
 
 def wake(scene: Scene, pose: Pose) -> None:
-    """The foam that a ship under way leaves behind, wider and fainter with distance."""
+    """Draw the wake of a ship, wider and fainter with distance."""
     rng, (height, width) = scene.rng, scene.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y, cos, sin = x - pose.x, y - pose.y, np.cos(pose.heading), np.sin(pose.heading)
@@ -261,7 +261,7 @@ def wake(scene: Scene, pose: Pose) -> None:
 
 
 def whitecaps(scene: Scene) -> None:
-    """A few breaking waves."""
+    """Draw a few breaking waves."""
     rng = scene.rng
     if rng.random() < 0.5:
         crests = noise(rng, scene.shape, 7, gain=0.8, stretch=2.5, angle=rng.uniform(0, 3)) - rng.uniform(2.6, 3.4)
@@ -269,7 +269,7 @@ def whitecaps(scene: Scene) -> None:
 
 
 def choose(rng: np.random.Generator, *options: tuple[Callable, float]) -> Callable:
-    """One of the options, with the probability beside it."""
+    """Draw one of the options (thing, weight)."""
     things, weights = zip(*options, strict=True)
     return things[rng.choice(len(things), p=np.array(weights) / sum(weights))]
 
@@ -287,10 +287,10 @@ KINDS = (
     (road, 0.04),
     (nothing, 0.06),
 )
-"""Every kind of scene and its part of a set; `nothing` has no salient object."""
+"""Every kind of scene and its part of a set."""
 
 
 def kind_at(part: float) -> Callable[[Scene], None]:
-    """The kind of scene at a position in [0, 1) along `KINDS`."""
+    """Return the kind of scene at a position in [0, 1) along `KINDS`."""
     ends = np.cumsum([weight for _, weight in KINDS])
     return KINDS[int(np.searchsorted(ends / ends[-1], part, side="right"))][0]

@@ -1,6 +1,6 @@
-"""What stands on the ground: aircraft, ships, tanks, stadiums and houses, drawn as polygons on a supersampled canvas.
+"""Draw aircraft, ships, tanks, stadiums and houses as polygons on a supersampled canvas.
 
-Every object is given in a frame of its own, x forwards and y to the right, and set down by a `Pose`.
+Every object has its own frame, x forwards and y to the right, which a `Pose` places in the image.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SUPERSAMPLING = 3
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object lies: its middle and unit length in pixels, and its heading in radians."""
+    """An object's center and unit length in pixels, and its heading in radians."""
 
     x: float
     y: float
@@ -24,19 +24,19 @@ class Pose:
     heading: float = 0.0
 
     def at(self, points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
-        """Points N×2 of the object's frame as pixels."""
+        """Convert points, N×2, of the object's frame to pixels."""
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         turned = np.asarray(points, float) @ np.array([[cos, sin], [-sin, cos]])
         return turned * self.size + (self.x, self.y)
 
     def inside(self, x: float, y: float, size: float = 1.0, heading: float = 0.0) -> "Pose":
-        """The pose of a part of this object."""
+        """Return the pose of a part of this object."""
         (px, py) = self.at([(x, y)])[0]
         return Pose(px, py, self.size * size, self.heading + heading)
 
 
 class Canvas:
-    """Collects polygons, then paints them and their shadows on a ground."""
+    """Collects polygons and paints them with their shadows on a ground."""
 
     def __init__(self, sun: float) -> None:
         """`sun` is the direction, in radians, in which shadows fall."""
@@ -59,7 +59,7 @@ class Canvas:
         self.fill(np.array(corners), color, salient)
 
     def paint(self, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The ground with all that was collected, float32 H×W×3, and the salient part of each pixel, float32 H×W."""
+        """Return the painted ground, float32 H×W×3, and the salient part of each pixel, float32 H×W."""
         height, width = ground.shape[:2]
         big = (width * SUPERSAMPLING, height * SUPERSAMPLING)
         if self._shadows:
@@ -81,12 +81,12 @@ class Canvas:
 
 
 def to_bytes(colors: np.ndarray) -> np.ndarray:
-    """Colors in [0, 1] as uint8, clipped."""
+    """Convert colors in [0, 1] to uint8, clipped."""
     return (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def aircraft(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
-    """An airliner or a transport: unit length is the fuselage's."""
+    """Draw an aircraft; the unit length is the fuselage's."""
     body = tinted(rng, [(0.82, 0.82, 0.81), (0.70, 0.71, 0.72), (0.47, 0.49, 0.50)][rng.choice(3, p=(0.5, 0.3, 0.2))])
     wing = tuple(0.9 * value for value in tinted(rng, body, 0.015))
     dark = tuple(0.72 * value for value in body)
@@ -110,7 +110,7 @@ def aircraft(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
 
 
 def ship(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
-    """A freighter, tanker or container ship: unit length is the hull's."""
+    """Draw a freighter, tanker or container ship; the unit length is the hull's."""
     beam = rng.uniform(0.08, 0.13)
     hull = [(-0.5, -0.8 * beam), (-0.46, -beam), (0.30, -beam), (0.43, -0.55 * beam), (0.5, 0)]
     hull += [(x, -y) for x, y in reversed(hull[:-1])]
@@ -136,7 +136,7 @@ def ship(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
 
 
 def tank(canvas: Canvas, rng: np.random.Generator, pose: Pose, color: Color) -> None:
-    """A storage tank: unit length is its diameter."""
+    """Draw a storage tank; the unit length is its diameter."""
     roof = tinted(rng, color, 0.02)
     canvas.fill(pose.at(ellipse(1, 1)), tuple(0.80 * value for value in roof), height=rng.uniform(0.2, 0.5) * pose.size)
     canvas.fill(pose.at(ellipse(0.94, 0.94)), roof)
@@ -149,7 +149,7 @@ def tank(canvas: Canvas, rng: np.random.Generator, pose: Pose, color: Color) -> 
 
 
 def stadium(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
-    """A field with its running track and, for the larger, stands round it: unit length is the whole."""
+    """Draw a field with a running track and sometimes stands; the unit length is the stadium's."""
     wide, oval = rng.uniform(0.62, 0.75), rng.random() < 0.6
     outline = (lambda part: ellipse(part, part * wide + 0.25 * (part - 1))) if oval else None
     outline = outline or (lambda part: rounded(part, part * wide + 0.25 * (part - 1)))
@@ -179,7 +179,7 @@ def stadium(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
 
 
 def courts(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
-    """A block of tennis courts: unit length is the block's."""
+    """Draw a block of tennis courts; the unit length is the block's."""
     wide, count = rng.uniform(0.45, 0.7), int(rng.integers(2, 5))
     canvas.fill(pose.at(box(1, wide)), tinted(rng, [(0.30, 0.38, 0.30), (0.47, 0.31, 0.26)][rng.integers(2)]))
     inner = tinted(rng, [(0.27, 0.36, 0.48), (0.36, 0.46, 0.36), (0.55, 0.38, 0.30)][rng.integers(3)])
@@ -192,7 +192,7 @@ def courts(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
 
 
 def house(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float, salient: bool = False) -> None:
-    """A house with a gabled roof, one side of it lit: unit length is the ridge's."""
+    """Draw a house with a gabled roof, one side lit; the unit length is the ridge's."""
     roofs = [(0.48, 0.34, 0.29), (0.40, 0.40, 0.41), (0.55, 0.52, 0.48), (0.33, 0.30, 0.28)]
     roof = tinted(rng, roofs[rng.integers(4)])
     wide = rng.uniform(0.55, 0.9)
@@ -210,7 +210,7 @@ def house(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float, sali
 
 
 def tree(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float) -> None:
-    """A single tree, never salient: unit length is its crown's diameter."""
+    """Draw a tree, not salient; the unit length is its crown's diameter."""
     green = tinted(rng, (0.20, 0.27, 0.17), 0.02)
     around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     radius = 0.5 * rng.uniform(0.75, 1.1, 12)
@@ -221,19 +221,19 @@ def tree(canvas: Canvas, rng: np.random.Generator, pose: Pose, sun: float) -> No
 
 
 def box(length: float, width: float) -> list[tuple[float, float]]:
-    """A rectangle about the origin."""
+    """Return a rectangle about the origin."""
     x, y = length / 2, width / 2
     return [(-x, -y), (x, -y), (x, y), (-x, y)]
 
 
 def ellipse(length: float, width: float) -> list[tuple[float, float]]:
-    """An ellipse about the origin, of 64 corners."""
+    """Return an ellipse about the origin, of 64 corners."""
     around = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     return list(zip(length / 2 * np.cos(around), width / 2 * np.sin(around), strict=True))
 
 
 def rounded(length: float, width: float) -> list[tuple[float, float]]:
-    """Two straight sides and two half circles, about the origin, of 64 corners."""
+    """Return two straight sides and two half circles about the origin, of 64 corners."""
     around = np.linspace(-np.pi / 2, np.pi * 3 / 2, 64, endpoint=False)
     radius = min(length, width) / 2
     shift = np.where(np.cos(around) >= 0, 1, -1) * (length / 2 - radius)

@@ -1,4 +1,4 @@
-"""A scene while it is made, its light, and the camera that takes it: an image and its mask."""
+"""Compose a scene and photograph it: an image and its mask."""
 
 from collections.abc import Callable
 
@@ -12,16 +12,16 @@ LEAST_SIDE, GREATEST_SIDE = 300, 600
 
 
 class Scene:
-    """A scene while it is made.
+    """A scene under construction.
 
     Attributes:
-        rng: all its randomness.
+        rng: source of all random numbers.
         shape: (height, width) in pixels.
         sun: the direction, in radians, in which shadows fall.
-        canvas: what stands on the ground.
+        canvas: the objects on the ground.
         ground: float32 H×W×3.
-        salient: the part of each pixel that salient ground (an island, a river) covers, float32 H×W.
-        closed: where nothing may be scattered, bool H×W.
+        salient: part of each pixel that is salient ground, such as an island or a river, float32 H×W.
+        closed: pixels where nothing may be placed, bool H×W.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -37,31 +37,31 @@ class Scene:
         self.closed = np.zeros(self.shape, bool)
 
     def lay(self, ground: Callable[..., np.ndarray]) -> None:
-        """Lay one of `grounds` over the whole scene."""
+        """Cover the whole scene with one of `grounds`."""
         self.ground = ground(self.rng, self.shape, self.sun)
 
     def size(self, least: float, greatest: float) -> float:
-        """A size in pixels between two parts of the image's shorter side, small ones more often."""
+        """Draw a size in pixels, log-uniform between two parts of the image's shorter side."""
         return float(np.exp(self.rng.uniform(np.log(least), np.log(greatest))) * min(self.shape))
 
     def place(self, size: float, beyond: float = 0.0, heading: float | None = None) -> Pose:
-        """A random pose for an object of this size in pixels, up to `beyond` of it outside the image."""
+        """Draw a pose for an object of this size in pixels; up to `beyond` of it lies outside the image."""
         inset = [min(size * (0.5 - beyond), side / 2) for side in self.shape]
         y, x = (self.rng.uniform(edge, side - edge) for edge, side in zip(inset, self.shape, strict=True))
         return Pose(x, y, size, self.rng.uniform(0, 2 * np.pi) if heading is None else heading)
 
     def close(self, pose: Pose, reach: float = 0.6) -> None:
-        """Keep others away from an object, by `reach` times its size from its middle."""
+        """Close the ground within `reach` times an object's size of its center."""
         around = slice_about(pose, reach * pose.size, self.shape)
         self.closed[around] = True
 
     def is_free(self, pose: Pose, reach: float = 0.6) -> bool:
-        """Whether an object there would touch neither another nor closed ground."""
+        """Return whether an object at this pose touches no closed ground."""
         around = slice_about(pose, reach * pose.size, self.shape)
         return not self.closed[around].any()
 
     def spread(self, count: int, size: float, beyond: float = 0.1, heading: float | None = None) -> list[Pose]:
-        """Up to `count` poses of about this size that do not touch one another or closed ground, closed by then."""
+        """Draw up to `count` poses of about this size that touch no closed ground, and close the ground there."""
         poses: list[Pose] = []
         for _ in range(20 * count):
             if len(poses) == count:
@@ -73,13 +73,13 @@ class Scene:
         return poses
 
     def scatter(self, thing: Callable[..., None], count: int, least: float, greatest: float) -> None:
-        """Set trees or houses down wherever they are free to stand: part of the ground, not salient."""
+        """Place up to `count` trees, houses or the like on free ground; sizes are in pixels."""
         for _ in range(count):
             for pose in self.spread(1, self.rng.uniform(least, greatest), beyond=0.4):
                 thing(self.canvas, self.rng, pose, self.sun)
 
     def cover(self, field: np.ndarray, colors: np.ndarray) -> None:
-        """Lay salient ground where `field` (pixels inwards from its edge) is above 0, and close it."""
+        """Draw salient ground where `field` (pixels inwards from its edge) is above 0, and close it."""
         part = np.clip(field + 0.5, 0, 1).astype(np.float32)
         self.ground = mix(self.ground, colors, part)
         self.closed |= field > -6
@@ -87,7 +87,7 @@ class Scene:
 
 
 def slice_about(pose: Pose, reach: float, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns within `reach` pixels of an object."""
+    """Return the rows and columns within `reach` pixels of an object."""
     return tuple(
         slice(max(int(middle - reach), 0), max(min(int(middle + reach) + 1, side), 0))
         for middle, side in zip((pose.y, pose.x), shape, strict=True)
@@ -95,7 +95,7 @@ def slice_about(pose: Pose, reach: float, shape: tuple[int, int]) -> tuple[slice
 
 
 def render_scene(rng: np.random.Generator, kind: Callable[[Scene], None]) -> tuple[Image.Image, Image.Image]:
-    """One scene: an RGB image of 300 to 600 pixels a side and its mask (0 or 255, the same size), drawn from `rng`."""
+    """Render an RGB image with sides of 300 to 600 pixels and its mask, 0 or 255, of the same size."""
     scene = Scene(rng)
     kind(scene)
     picture, salient = scene.canvas.paint(scene.ground)
@@ -104,7 +104,7 @@ def render_scene(rng: np.random.Generator, kind: Callable[[Scene], None]) -> tup
 
 
 def photograph(rng: np.random.Generator, picture: np.ndarray) -> Image.Image:
-    """What a camera above the haze makes of it: exposure, contrast, haze, uneven light, blur and sensor noise."""
+    """Simulate a camera above haze: exposure, contrast, haze, uneven light, blur and sensor noise."""
     shape = picture.shape[:2]
     picture = picture * np.float32([1.0, 1.0, 1.04]) * rng.uniform(0.90, 1.28)
     picture = picture + rng.uniform(-0.25, 0.0) * (picture - picture.mean(-1, keepdims=True))  # paler

@@ -1,0 +1,56 @@
+"""What the commands of this package share: one-line errors, renamed options and METHOD=DIR arguments."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from utils.text import one_line
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that shows its description as written, takes no abbreviated option and reports errors in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 1 and one line on standard error."""
+        sys.exit(f"error: {one_line(message)} (see {self.prog} --help)")
+
+    def add_renamed(self, old: str, new: str) -> None:
+        """Refuse the option `old` with a message that names `new`."""
+
+        def refuse(_: str) -> NoReturn:
+            raise argparse.ArgumentTypeError(f"this option is now called {new}")
+
+        self.add_argument(old, type=refuse, nargs="?", const="", help=argparse.SUPPRESS)
+
+
+def check_name(name: str) -> str:
+    """Return a method's or data set's name, if a table can show it.
+
+    Raises:
+        ValueError: the name is blank, or has a line break or another character that cannot be printed.
+    """
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} cannot be a name in a table: give printable characters in one line")
+    return name
+
+
+def maps_by_method(arguments: Iterable[str]) -> dict[str, Path]:
+    """Return each method's folder of maps from `METHOD=DIR` arguments, in their order.
+
+    Raises:
+        ValueError: an argument has another form, or names a method twice.
+    """
+    maps: dict[str, Path] = {}
+    for argument in arguments:
+        method, _, folder = argument.partition("=")
+        if not (method and folder):
+            raise ValueError(f"--maps {argument}: write METHOD=DIR, the name for the table and the folder of its maps")
+        if check_name(method) in maps:
+            raise ValueError(f"--maps names {method} twice: give each method once")
+        maps[method] = Path(folder)
+    return maps

@@ -1,0 +1,133 @@
+"""Convert a trained network, check the result against the network, and write it."""
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from datasets.catalog import images_at
+from datasets.io import read_pixels
+from inference.backends import onnx_runtime, open_vino
+from inference.export.check import check_export, synthetic_images
+from inference.export.graph import onnx_graph
+from inference.export.header import Header
+from inference.export.int8 import quantize
+from models.encoders import expects_one_size
+from models.weights import load_detector
+from utils.devices import optional
+from utils.files import atomic_path
+
+CHECKED = 8
+"""Number of images that an export is checked on."""
+REQUIREMENTS = {"onnx": onnx_runtime.REQUIREMENTS, "openvino": open_vino.REQUIREMENTS}
+
+
+def export(
+    weights: Path,
+    file_format: str,
+    output: Path,
+    size: str | None = None,
+    images: Path | None = None,
+    num_images: int = 128,
+    int8: bool = False,
+) -> str:
+    """Write a network's file. Nothing is written if the file does not compute what the network computes.
+
+    Args:
+        weights: a .safetensors file.
+        file_format: a key of `inference.export.FORMATS`.
+        output: the file to write, with the suffix of the format; it, and OpenVINO's .bin, are replaced.
+        size: 'any' multiple of 32, 'one', or None: any if the encoder allows it.
+        images: a folder of training images; None: the file is checked on synthetic images.
+        num_images: number of images to calibrate int8 on, evenly spaced in the sorted folder.
+        int8: quantize the parts that lose little by it.
+
+    Returns:
+        The differences that the check found, as text.
+
+    Raises:
+        FileNotFoundError, OSError: a file is missing or cannot be written.
+        ValueError: anything else, in one line.
+    """
+    packages = ("onnx", "onnxscript", "onnxruntime" if file_format == "onnx" else "openvino", *(["nncf"] * int8))
+    for package in packages:
+        optional(package, REQUIREMENTS[file_format])
+    detector = load_detector(weights)
+    header = Header.of(detector.config, _takes_any_size(detector.config.encoder, size))
+    header = replace(header, weights_sha256=_sha256(weights), precision="int8" if int8 else "fp32")
+    calibration, unseen = _load_images(images, num_images if int8 else 0, header.input_size)
+    graph = onnx_graph(detector, header.sizes == "any", REQUIREMENTS[file_format])
+    module = optional("onnx" if file_format == "onnx" else "openvino", REQUIREMENTS[file_format])
+    model = graph if file_format == "onnx" else module.convert_model(io.BytesIO(graph.SerializeToString()))
+    if int8:
+        model = quantize(model, graph, calibration, REQUIREMENTS[file_format])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        unchecked = Path(folder, output.name)
+        WRITERS[file_format](module, model, header, unchecked)
+        report = check_export(unchecked, header, detector, unseen)
+        for file in sorted(unchecked.parent.iterdir()):  # the .bin before the .xml, which holds its hash
+            with atomic_path(output.with_name(file.name)) as temporary:
+                os.replace(file, temporary)
+    return report
+
+
+def write_onnx(onnx: ModuleType, model: Any, header: Header, path: Path) -> None:
+    """Write an `onnx.ModelProto` with its header."""
+    onnx.helper.set_model_props(model, header.as_text())
+    path.write_bytes(model.SerializeToString())
+
+
+def write_openvino(openvino: ModuleType, model: Any, header: Header, path: Path) -> None:
+    """Write an OpenVINO model with its header, which holds the hash of the .bin file."""
+
+    def save(header: Header) -> None:
+        for name, value in header.as_text().items():
+            model.set_rt_info(value, ["sral", name])
+        openvino.save_model(model, path, compress_to_fp16=False)
+
+    save(header)
+    save(replace(header, tensors_sha256=_sha256(path.with_suffix(".bin"))))
+
+
+WRITERS: dict[str, Callable[[ModuleType, Any, Header, Path], None]] = {"onnx": write_onnx, "openvino": write_openvino}
+
+
+def _takes_any_size(encoder: str, size: str | None) -> bool:
+    """Return whether the graph takes any size. Raise a ValueError if 'any' was asked for and the encoder takes one."""
+    one = expects_one_size(encoder)
+    if size == "any" and one:
+        raise ValueError(f"--size any: encoder {encoder} is made for one input size; leave it out, or 'one'")
+    return size != "one" and not one
+
+
+def _load_images(folder: Path | None, count: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return images to calibrate on and images to check on, N×H×W×3 uint8 RGB, disjoint if the folder has enough."""
+    if folder is None:
+        return np.empty((0, *size, 3), np.uint8), synthetic_images(CHECKED, size)
+    files = [Path(image) for _, image in images_at(folder)]
+    calibration = _evenly_spaced(files, count)
+    unseen = [file for file in files if file not in set(calibration)] or files
+    return _read(calibration, size), _read(_evenly_spaced(unseen, CHECKED), size)
+
+
+def _read(files: list[Path], size: tuple[int, int]) -> np.ndarray:
+    images = [read_pixels(file, size)[0] for file in files]
+    return np.stack(images) if images else np.empty((0, *size, 3), np.uint8)
+
+
+def _evenly_spaced(files: list[Path], count: int) -> list[Path]:
+    count = min(count, len(files))
+    return [files[i * len(files) // count] for i in range(count)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

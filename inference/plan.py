@@ -1,0 +1,82 @@
+"""Find the images that a command asks for, and decide which maps are still to be made. Reads file names only."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.catalog import Split, find_images, images_at
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The maps to make.
+
+    Attributes:
+        images: (stem, image file) of each map to make. Files are strings: a million Path objects take a gigabyte.
+        kept: number of maps that exist and are kept.
+        output: folder of the maps.
+        suffix: text between stem and .png.
+    """
+
+    images: list[tuple[str, str]]
+    kept: int
+    output: Path
+    suffix: str = ""
+
+    def map_file(self, stem: str) -> Path:
+        """Return the file of an image's map."""
+        return _map_file(self.output, stem, self.suffix)
+
+
+def find_requested(
+    source: Path | None, dataset: str | None, root: Path | None, split: Split, output: Path
+) -> list[tuple[str, str]]:
+    """Return (stem, image file) of every requested image.
+
+    Args:
+        source: an image, a folder or a list of images; None for a data set.
+        dataset, root, split: a data set's name, folder and part, where `source` is None.
+        output: folder for the maps; images inside it are not requested.
+
+    Raises:
+        FileNotFoundError, ValueError: there are no such images, or two of them would have the same map.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file: give a folder")
+    if source is None:
+        if dataset is None or root is None:
+            raise ValueError("give either a source or a data set's name and root")
+        return [(stem, str(image)) for stem, image in find_images(dataset, root, split)]
+    if source.is_dir() and output.resolve() == source.resolve():
+        raise ValueError(f"--output {output} is --input too: maps would be taken for images the next time")
+    return images_at(source, leave_out=output)
+
+
+def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", resume: bool = False) -> Plan:
+    """Return what is left to do.
+
+    Args:
+        images: what `find_requested` returned.
+        output: folder for the maps.
+        suffix: text between stem and .png.
+        resume: keep the maps that exist; otherwise they are replaced.
+
+    Raises:
+        ValueError: a map would overwrite one of the images.
+    """
+    existing = {_identity(target) for stem, _ in images if (target := _map_file(output, stem, suffix)).exists()}
+    for _, image in images if existing else ():
+        if os.path.exists(image) and _identity(image) in existing:
+            raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
+    left = [(stem, image) for stem, image in images if not (resume and _map_file(output, stem, suffix).is_file())]
+    return Plan(left, len(images) - len(left), output, suffix)
+
+
+def _map_file(output: Path, stem: str, suffix: str) -> Path:
+    return output / f"{stem}{suffix}.png"
+
+
+def _identity(path: Path | str) -> tuple[int, int]:
+    """Return device and inode, which all names of one file share."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino

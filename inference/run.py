@@ -1,0 +1,113 @@
+"""Run a plan: load the network, make this process's maps, and describe the run in one line."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.io import read_pixels
+from inference.backends import Backend, open_backend
+from inference.distributed import ProcessGroup
+from inference.maps import gray_map, write_map
+from inference.pipeline import make_maps, worker_count
+from inference.plan import Plan
+from inference.timing import StageRates, StageTimer
+from inference.tta import with_tta
+from models.hosts import run_host_file
+from models.weights import LIGHT
+from utils.devices import keep_freed_memory, thread_count
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one process did: the number of maps it wrote, and the rates of its stages."""
+
+    written: int
+    rates: StageRates
+
+
+def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Backend:
+    """Load the network that the command line asks for and run it once.
+
+    The first run compiles what is compiled, and fails before any map is written where the network cannot run.
+
+    Args:
+        options: `host_file`, `backend`, `weights`, `device`, `precision`, `threads` and `batch_size`.
+        plan: the maps to make.
+        processes: this process's group.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_backend`, or the batch does not fit into memory.
+    """
+    keep_freed_memory()
+    if options.host_file:
+        run_host_file(options.host_file)
+    network = open_backend(
+        options.backend,
+        options.weights or LIGHT,
+        options.device,
+        options.precision,
+        options.threads,
+        processes.local_index,
+    )
+    network(np.zeros((min(options.batch_size, len(plan.images) or 1), *network.input_size, 3), np.uint8))
+    return network
+
+
+def write_maps(options: Namespace, plan: Plan, network: Backend, processes: ProcessGroup) -> RunResult:
+    """Make this process's share of the maps; report unreadable images on standard error and skip them.
+
+    Args:
+        options: `size`, `raw`, `tta` and `batch_size`.
+        plan: the maps to make.
+        network: what `load_network` returned.
+        processes: this process's group.
+
+    Raises:
+        OSError, ValueError: a map cannot be written, or a batch does not fit into memory.
+    """
+
+    def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
+        write_map(target, gray_map(saliency, own_size if options.size == "original" else None, options.raw))
+
+    images = processes.shard(plan.images, options.batch_size)
+    jobs = ((Path(image), plan.map_file(stem)) for stem, image in images)
+    read = partial(read_pixels, size=network.input_size)
+    on_cpu = network.device.type == "cpu"
+    timer = StageTimer(worker_count(on_cpu), thread_count() if on_cpu else None)
+    call = with_tta(network, options.tta) if options.tta else network
+    try:
+        results = make_maps(jobs, read, call, write, options.batch_size, timer)
+        return RunResult(_show_progress(results, len(images), processes), timer.rates(len(images)))
+    except (OSError, ValueError) as error:
+        processes.report_error(f"stops: {error}")
+        raise
+
+
+def _show_progress(results: Iterable[tuple[Path, str | None]], count: int, processes: ProcessGroup) -> int:
+    """Show a progress bar and print the message of each skipped image; return the number of maps written."""
+    written = 0
+    title = f"maps of process 1 of {processes.count}" if processes.count > 1 else "maps"
+    with tqdm(results, total=count, unit="image", desc=title, disable=not processes.is_main) as bar:
+        for _, problem in bar:
+            if problem is None:
+                written += 1
+            else:
+                tqdm.write(f"skipped: {problem}", file=sys.stderr)
+    return written
+
+
+def summarize(plan: Plan, results: list[RunResult], network: Backend, seconds: float) -> str:
+    """Return one line: the numbers of maps, the speed, the device and the rates of the stages."""
+    written = sum(result.written for result in results)
+    kept = f" ({plan.kept} more were there)" if plan.kept else ""
+    speed = f"{seconds:.1f} s, {written / seconds:.1f} images per second"
+    device = f"{network.device.type} in {network.precision} by {network.name}"
+    processes = f", {len(results)} processes" if len(results) > 1 else ""
+    rates = f"; {StageRates.total(result.rates for result in results)}" if plan.images else ""
+    return f"{written} images to {plan.output}{kept}: {speed} on {device}{processes}{rates}"
