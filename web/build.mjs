@@ -1,18 +1,20 @@
 // Build the page: `node build.mjs MODEL SITE` writes SITE/index.html with its files, and SITE/single.html.
 
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const [model, site] = process.argv.slice(2);
+const [model, target] = process.argv.slice(2);
+const site = `${target}.part`; // it takes its name when it is complete
 const runtime = join(here, "node_modules/onnxruntime-web/dist");
 const WASM = "ort-wasm-simd-threaded.wasm";
 const COLORS = { viridis: "Viridis", inferno: "Inferno", gray: "Gray" };
 const SAMPLES = { island: "Island", aircraft: "Aircraft", stadium: "Stadium", tanks: "Tanks", river: "River" };
+const FOOTER = "The network and the page are one folder of files. No image leaves this computer.";
 const source = (name) => readFileSync(join(here, "src", name), "utf8");
 
 async function bundle(entry, options = {}) {
@@ -26,12 +28,12 @@ const worker = (ort, options) => bundle("worker.js", { alias: { ort: join(runtim
 const base64 = (data) => Buffer.from(data).toString("base64");
 const packed = (data) => base64(gzipSync(data, { level: 9 }));
 
-function page({ csp, style, script, sampleUrl }) {
+function page({ csp, style, script, sampleUrl, footer }) {
   const samples = Object.entries(SAMPLES).map(([name, title]) =>
     `<button type="button" data-sample="${name}"><img src="${sampleUrl(name)}" alt="" width="96" height="96">`
     + `<span>${title}</span></button>`).join("\n      ");
   const colors = Object.entries(COLORS).map(([name, title]) => `<option value="${name}">${title}</option>`).join("");
-  const parts = { csp, style, script, samples, colors };
+  const parts = { csp, style, script, samples, colors, footer };
   return source("index.html").replace(/{{(\w+)}}/g, (_, part) => parts[part]);
 }
 
@@ -39,11 +41,13 @@ async function writeSite() {
   mkdirSync(join(site, "samples"), { recursive: true });
   const files = {
     "index.html": page({
-      csp: "default-src 'self'; img-src 'self' data: blob:; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+      csp: "default-src 'self'; connect-src 'self' data:; img-src 'self' data: blob:; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; "
         + "object-src 'none'; base-uri 'none'; form-action 'none'",
       style: '<link rel="stylesheet" href="style.css">',
       script: '<script type="module" src="app.js"></script>',
       sampleUrl: (name) => `samples/${name}.jpg`,
+      footer: `${FOOTER} After the first visit it works without a connection; `
+        + '<a href="single.html" download="salient-objects.html">the page in one file</a> opens from a disk.',
     }),
     "style.css": source("style.css"),
     "app.js": await bundle("app.js", { format: "esm" }),
@@ -62,8 +66,15 @@ async function writeSite() {
   const kept = ["./", ...Object.keys(files).filter((name) => name !== "worker-webgpu.js")];
   const parts = { version: hash.digest("hex").slice(0, 12), files: JSON.stringify(kept) };
   writeFileSync(join(site, "sw.js"), source("sw.js").replace(/{{(\w+)}}/g, (_, part) => parts[part]));
-  const sizes = kept.slice(1).map((name) => [name, gzipSync(files[name], { level: 9 }).length]);
-  console.log(`${basename(site)}: ${(sizes.reduce((sum, [, size]) => sum + size, 0) / 1e6).toFixed(2)} MB gzipped`);
+  printSizes(files, kept.slice(1));
+}
+
+// Print what a first visit transfers, gzipped.
+function printSizes(files, names) {
+  const sizes = names.map((name) => [name, files[name].length, gzipSync(files[name], { level: 9 }).length]);
+  sizes.push(["total", ...[1, 2].map((column) => sizes.reduce((sum, size) => sum + size[column], 0))]);
+  for (const [name, size, zipped] of sizes)
+    console.log(`${name.padEnd(32)} ${(size / 1e6).toFixed(3).padStart(8)} MB ${(zipped / 1e6).toFixed(3).padStart(8)} MB gzipped`);
 }
 
 async function writeSingle() {
@@ -76,6 +87,7 @@ async function writeSingle() {
     style: `<style>${source("style.css")}</style>`,
     script: `<script>globalThis.EMBEDDED=${JSON.stringify(parts)}</script>\n<script>${app.replaceAll("</script", "<\\/script")}</script>`,
     sampleUrl: (name) => `data:image/jpeg;base64,${base64(readFileSync(join(here, "samples", `${name}.jpg`)))}`,
+    footer: "The network and the page are this one file. No image leaves this computer, and no connection is needed.",
   });
   writeFileSync(join(site, "single.html"), html);
   console.log(`single.html: ${(html.length / 1e6).toFixed(1)} MB`);
@@ -84,3 +96,5 @@ async function writeSingle() {
 rmSync(site, { recursive: true, force: true });
 await writeSite();
 await writeSingle();
+rmSync(target, { recursive: true, force: true });
+renameSync(site, target);

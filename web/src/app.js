@@ -1,153 +1,138 @@
-// The page: what is chosen, shown and saved. All pixel work is done by the worker.
+// The page: what is chosen, run and saved. The worker decodes, computes and encodes.
 
-import { colorTable, grayLevels, stretched } from "./maps.js";
+import { call, cancel, embedded, hasWebGpu, openNetwork } from "./engine.js";
+import { controlled, keepOffline } from "./offline.js";
+import { countTiles } from "./tiles.js";
+import { changeLevels, drawResult, listenForDivider, showImage, showMap } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const embedded = globalThis.EMBEDDED ?? null; // in the single-file form: {worker, wasm, model, samples} in base64
-const folder = new URL("./", document.baseURI).href;
-const query = new URLSearchParams(location.search);
-const most = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
-const threads = Math.min(Number(query.get("threads")) || most, most);
-const LARGE = 1500 * 1500; // above this the page suggests tiles
+const LARGE = 1.5e6; // pixels; above this the page offers tiles
+const OFFERED = "320,640"; // the tiles that scenes are best seen in
 
-const state = { file: null, image: null, map: null, busy: false };
-let worker = null;
+// file: what was given; choice: its bands and range; image: what the worker read; tiles: those of the shown map.
+const state = { file: null, choice: null, image: null, tiles: null, fallback: null };
 let ready = null;
 let engine = "";
-
-async function unpacked(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
-
-async function startWorker(provider) {
-  if (!embedded) return new Worker(`${folder}worker-${provider}.js`, { type: "module" });
-  const code = new Blob([await unpacked(embedded.worker)], { type: "text/javascript" });
-  return new Worker(URL.createObjectURL(code));
-}
-
-let calls = 0;
-const waiting = new Map();
-
-function call(method, options, progress) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++calls, { resolve, reject, progress });
-    worker.postMessage({ id: calls, method, options });
-  });
-}
-
-function receive({ data: { id, value, problem, progress } }) {
-  const caller = waiting.get(id);
-  if (progress) return caller.progress?.(progress);
-  waiting.delete(id);
-  return problem ? caller.reject(new Error(problem)) : caller.resolve(value);
-}
-
-function fail(message) {
-  for (const caller of waiting.values()) caller.reject(new Error(message));
-  waiting.clear();
-}
-
-async function openNetwork(provider) {
-  worker?.terminate();
-  fail("The network was opened anew.");
-  worker = await startWorker(provider);
-  worker.onmessage = receive;
-  worker.onerror = (event) => fail(`The worker stopped: ${event.message || "it cannot be loaded"}. Reload the page.`);
-  const files = embedded && { model: new Uint8Array(await unpacked(embedded.model)), wasm: await unpacked(embedded.wasm) };
-  const { milliseconds } = await call("open", { provider, threads, folder, ...files });
-  engine = provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}`;
-  return milliseconds;
-}
-
-async function open(provider) {
-  say("Loading the network…");
-  try {
-    const milliseconds = await openNetwork(provider);
-    say(`The network is ready after ${Math.round(milliseconds)} ms (${engine}).`);
-  } catch (error) {
-    if (provider === "wasm") throw error;
-    $("provider").value = "wasm";
-    await openNetwork("wasm");
-    say(`WebGPU does not work here, so the network runs on ${engine}. Reason: ${error.message}`);
-  }
-}
 
 function say(text, bad = false) {
   $("status").textContent = text;
   $("status").classList.toggle("bad", bad);
 }
 
-function notices(list) {
-  $("notices").replaceChildren(...list.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+function remark() {
+  const texts = [...(state.fallback ? [state.fallback] : []), ...(state.image?.notices ?? [])];
+  $("notices").replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
-// Run one job at a time; a job that fails says so in one sentence.
-async function job(work) {
-  if (state.busy) return;
-  state.busy = true;
-  document.body.setAttribute("aria-busy", "true");
+// Run the latest job: it waits for the one before, whose tiles are cancelled. A job that fails says so in one sentence.
+let turn = 0;
+let last = Promise.resolve();
+function job(work) {
+  const own = ++turn;
+  cancel();
+  last = last.then(async () => {
+    if (own !== turn) return;
+    document.body.setAttribute("aria-busy", "true");
+    try {
+      await ready;
+      await work();
+    } catch (error) {
+      if (own === turn) say(error.message, !error.cancelled);
+    } finally {
+      if (own === turn) document.body.removeAttribute("aria-busy");
+      $("work").hidden = true;
+      allow(state.tiles !== null);
+    }
+  });
+  return last;
+}
+
+function allow(there) {
+  $("saving").disabled = !there;
+  $("compare").disabled = !there;
+  if (!there) return;
+  const whole = !state.tiles.length;
+  $("size").querySelector('[value="network"]').disabled = !whole;
+  if (!whole) $("size").value = "original";
+}
+
+async function open(provider) {
+  say("Loading the network…");
+  state.fallback = null;
+  let opened;
   try {
-    await ready;
-    await work();
+    opened = await openNetwork(provider);
   } catch (error) {
-    say(error.message, true);
-  } finally {
-    state.busy = false;
-    document.body.removeAttribute("aria-busy");
-    $("work").hidden = true;
-    $("saving").disabled = !state.map;
-    $("compare").disabled = !state.map;
+    if (provider === "wasm") throw error;
+    $("provider").value = "wasm";
+    opened = await openNetwork("wasm");
+    state.fallback = `WebGPU does not work here, so WebAssembly computes the maps. ${error.message}`;
   }
-}
-
-function clear() {
-  state.image = null;
-  state.map = null;
-  $("stage").classList.add("empty");
-  $("raster").hidden = true;
-  notices([]);
+  engine = opened.name;
+  remark();
+  say(`The network is ready after ${Math.round(opened.milliseconds)} ms (${engine}).`);
 }
 
 function show(file) {
-  return job(async () => {
-    clear();
-    state.file = file;
-    $("tile").value = "0";
-    await read(null);
+  return job(() => {
+    [state.file, state.choice] = [file, null];
+    $("raster").hidden = true;
+    $("tiles").value = "";
+    return read();
   });
 }
 
-async function read(choice) {
+async function read() {
   say("Reading the image…");
-  state.map = null;
-  const image = await call("load", { file: state.file, choice });
-  state.image = image;
-  const { width, height } = image;
-  const suggestion = width * height > LARGE && $("tile").value === "0"
-    ? ["This image is large: choose tiles under Run to find small objects."] : [];
-  notices([...image.notices, ...suggestion]);
-  fillRaster(image.raster);
-  drawImage();
-  $("stage").classList.remove("empty");
-  drawLayer();
+  [state.image, state.tiles] = [null, null];
+  allow(false);
+  showImage(null);
+  remark();
+  offer();
+  state.image = await call("load", { file: state.file, choice: state.choice });
+  remark();
+  fillRaster(state.image.raster);
+  showImage(state.image.view);
   await predict();
 }
 
+const chosenTiles = () => $("tiles").value.split(",").filter(Boolean).map(Number);
+
 async function predict() {
-  const tile = Number($("tile").value);
-  say(tile ? "Computing tiles…" : "Computing the map…");
-  $("progress").value = 0;
-  $("work").hidden = !tile;
-  state.map = null;
-  const { milliseconds, view } = await call("predict", { tile }, ({ done, all }) => {
-    $("progress").value = done / all;
-    say(`Tile ${done} of ${all}`);
-  });
-  state.map = view;
   const { width, height } = state.image;
-  say(`${width}×${height} pixels in ${Math.round(milliseconds)} ms (${engine}).`);
-  drawLayer();
+  const tiles = chosenTiles();
+  const all = countTiles(width, height, tiles);
+  say(tiles.length ? `Computing ${all} tiles…` : "Computing the map…");
+  showProgress(0, all, 0);
+  $("work").hidden = !tiles.length;
+  $("saving").disabled = true;
+  offer();
+  const start = performance.now();
+  try {
+    const { milliseconds, extent, view } = await call("predict", { tiles }, ({ done }) =>
+      showProgress(done, all, performance.now() - start));
+    state.tiles = tiles;
+    showMap(view, extent);
+    say(`${width}×${height} pixels in ${Math.round(milliseconds)} ms (${engine}).`);
+    offer();
+  } catch (error) {
+    $("tiles").value = (state.tiles ?? []).join(",");
+    if (error.cancelled) error.message = state.tiles ? "Cancelled. The earlier map is kept." : "Cancelled. There is no map yet.";
+    throw error;
+  }
+}
+
+function showProgress(done, all, milliseconds) {
+  $("progress").value = all && done / all;
+  const left = Math.ceil(((milliseconds / done) * (all - done)) / 1000);
+  $("count").textContent = done ? `${done} of ${all}, ${left} s left` : "";
+}
+
+// Offer tiles for a large image that was computed as a whole.
+function offer() {
+  const { width = 0, height = 0 } = state.image ?? {};
+  $("offer").hidden = width * height <= LARGE || state.tiles === null || state.tiles.length > 0;
+  if (!$("offer").hidden) $("offer-count").textContent = countTiles(width, height, OFFERED.split(",").map(Number));
 }
 
 function fillRaster(raster) {
@@ -155,141 +140,94 @@ function fillRaster(raster) {
   if (!raster) return;
   raster.bands.forEach((band, i) => Object.assign($(`band-${i}`), { value: band, max: raster.count }));
   raster.range.forEach((value, i) => ($(`range-${i}`).value = value));
+  $("automatic").checked = raster.automatic;
 }
 
-function drawImage() {
-  const { width, height, rgb } = state.image.view;
-  const pixels = new ImageData(width, height);
-  for (let i = 0, from = 0; i < pixels.data.length; i += 4) {
-    pixels.data[i] = rgb[from++];
-    pixels.data[i + 1] = rgb[from++];
-    pixels.data[i + 2] = rgb[from++];
-    pixels.data[i + 3] = 255;
-  }
-  for (const id of ["image", "layer"]) Object.assign($(id), { width, height });
-  $("image").getContext("2d").putImageData(pixels, 0, 0);
-}
-
-function chosen(name) {
-  return document.querySelector(`input[name="${name}"]:checked`).value;
-}
-
-function drawLayer() {
-  const threshold = Number($("threshold").value);
-  $("threshold-value").value = threshold;
-  if (!state.image) return;
-  const kind = chosen("layer");
-  const { width, height, rgb } = state.image.view;
-  const context = $("layer").getContext("2d");
-  $("stage").classList.toggle("cutout", kind === "cutout" && Boolean(state.map));
-  $("layer").setAttribute("aria-label", `Result: ${kind}`);
-  if (!state.map) return context.clearRect(0, 0, width, height);
-  const levels = grayLevels($("stretch").checked ? stretched(state.map) : state.map);
-  const table = colorTable($("colors").value);
-  const { data } = new ImageData(width, height);
-  for (let i = 0; i < levels.length; i++) {
-    const level = levels[i];
-    const inside = level >= threshold;
-    let [color, at, alpha] = [table, level * 3, 255];
-    if (kind === "overlay") alpha = inside ? 150 : 0;
-    if (kind === "cutout") [color, at, alpha] = [rgb, i * 3, inside ? level : 0];
-    for (let channel = 0; channel < 3; channel++)
-      data[i * 4 + channel] = kind === "mask" ? (inside ? 255 : 0) : color[at + channel];
-    data[i * 4 + 3] = alpha;
-  }
-  context.putImageData(new ImageData(data, width, height), 0, 0);
-  placeDivider();
-}
-
-function placeDivider() {
-  const percent = Number($("compare").value);
-  $("layer").style.clipPath = `inset(0 0 0 ${percent}%)`;
-  const [canvas, stage] = [$("layer").getBoundingClientRect(), $("stage").getBoundingClientRect()];
-  const left = canvas.left - stage.left + (canvas.width * percent) / 100;
-  Object.assign($("divider").style, { left: `${left - 1}px`, top: `${canvas.top - stage.top}px`,
-    height: `${canvas.height}px` });
-  $("divider").hidden = !state.map;
+function chooseRaster() {
+  const values = (name, count) => Array.from({ length: count }, (_, i) => $(`${name}-${i}`).valueAsNumber);
+  return job(() => {
+    state.choice = { bands: values("band", 3), range: $("automatic").checked ? null : values("range", 2) };
+    return read();
+  });
 }
 
 function save(kind) {
   return job(async () => {
-    const settings = { kind, threshold: Number($("threshold").value), size: $("size").value, stretch: $("stretch").checked };
-    const { blob, name, notice } = await call("save", settings);
+    const settings = { kind, threshold: Number($("threshold").value), size: $("size").value,
+      stretch: $("stretch").checked, smallest: $("smallest").valueAsNumber || 1 };
+    const { blob, name, count, notice } = await call("save", settings);
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    say(`Saved as ${name}.${notice ? ` ${notice}` : ""}`);
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    const objects = count === undefined ? "" : ` Polygons: ${count}.`;
+    say(`Saved as ${name}.${objects}${notice ? ` ${notice}` : ""}`);
   });
 }
 
 async function sample(button) {
-  const name = button.dataset.sample;
-  const image = button.querySelector("img");
-  const blob = await (embedded ? dataBlob(image.src) : fetch(image.src).then((response) => response.blob()));
-  await show(new File([blob], `${name}.jpg`, { type: "image/jpeg" }));
-}
-
-function dataBlob(url) {
-  return new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0))], { type: "image/jpeg" });
+  const { src } = button.querySelector("img");
+  const blob = src.startsWith("data:")
+    ? new Blob([Uint8Array.from(atob(src.split(",")[1]), (letter) => letter.charCodeAt(0))])
+    : await fetch(src).then((response) => (response.ok ? response.blob() : null), () => null);
+  if (!blob) return say("The sample cannot be loaded. Check the connection, or choose an image of your own.", true);
+  return show(new File([blob], `${button.dataset.sample}.jpg`, { type: "image/jpeg" }));
 }
 
 function listenForImages() {
   $("file").addEventListener("change", () => {
     const [file] = $("file").files;
-    $("file").value = "";
     if (file) show(file);
+    $("file").value = "";
   });
   $("choose").addEventListener("click", () => $("file").click());
   for (const type of ["dragover", "dragleave", "drop"])
     addEventListener(type, (event) => {
       event.preventDefault();
       $("stage").classList.toggle("over", type === "dragover");
-      const file = type === "drop" && event.dataTransfer.files[0];
+      if (type !== "drop") return;
+      const [file] = event.dataTransfer.files;
       if (file) show(file);
-      else if (type === "drop") say("What was dropped is not a file. Drop an image file.", true);
+      else say("What was dropped is not a file. Drop an image file.", true);
     });
   addEventListener("paste", (event) => {
     const [file] = event.clipboardData.files;
     if (file) show(file);
-    else say("The clipboard holds no image. Copy an image and paste again.", true);
+    else if (!event.target.closest?.("input")) say("The clipboard holds no image. Copy an image and paste again.", true);
   });
   for (const button of document.querySelectorAll("[data-sample]"))
     button.addEventListener("click", () => sample(button));
 }
 
 function listenForSettings() {
-  for (const input of document.querySelectorAll('input[name="layer"], #colors, #stretch'))
-    input.addEventListener("change", drawLayer);
-  $("threshold").addEventListener("input", drawLayer);
-  $("compare").addEventListener("input", placeDivider);
-  addEventListener("resize", placeDivider);
-  $("tile").addEventListener("change", () => state.image && job(predict));
-  $("cancel").addEventListener("click", () => worker.postMessage({ method: "cancel" }));
-  $("read").addEventListener("click", () => job(() => {
-    const values = (name, count) => Array.from({ length: count }, (_, i) => $(`${name}-${i}`).valueAsNumber);
-    return read({ bands: values("band", 3), range: values("range", 2) });
-  }));
+  for (const input of document.querySelectorAll('input[name="layer"], #colors')) input.addEventListener("change", drawResult);
+  $("threshold").addEventListener("input", drawResult);
+  $("stretch").addEventListener("change", changeLevels);
+  $("tiles").addEventListener("change", () => state.image && job(predict));
+  $("accept").addEventListener("click", () => {
+    $("tiles").value = OFFERED;
+    job(predict);
+  });
+  $("cancel").addEventListener("click", cancel);
+  $("read").addEventListener("click", chooseRaster);
+  for (const i of [0, 1]) $(`range-${i}`).addEventListener("input", () => ($("automatic").checked = false));
   $("provider").addEventListener("change", () => job(async () => {
     await (ready = open($("provider").value));
-    if (state.file) await read(null);
+    if (state.image) await read();
   }));
   for (const button of document.querySelectorAll("[data-save]"))
     button.addEventListener("click", () => save(button.dataset.save));
+  document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
 }
 
 async function offerWebGpu() {
-  if (embedded || !(await navigator.gpu?.requestAdapter().catch(() => null))) return;
-  $("provider").querySelector('[value="webgpu"]').disabled = false;
-}
-
-// The service worker keeps the page for offline use, and gives it the headers that threads need from the next load on.
-function keepOffline() {
-  if (!embedded && location.protocol.startsWith("http"))
-    navigator.serviceWorker?.register(`${folder}sw.js`).catch(() => {});
+  const option = $("provider").querySelector('[value="webgpu"]');
+  option.disabled = !(await hasWebGpu());
+  if (option.disabled) option.textContent += embedded ? " (not in this file)" : " (no adapter here)";
 }
 
 listenForImages();
 listenForSettings();
+listenForDivider();
 offerWebGpu();
-ready = open("wasm");
+ready = controlled().then(() => open("wasm"));
 ready.catch((error) => say(error.message, true)).then(keepOffline);

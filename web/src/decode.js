@@ -1,10 +1,10 @@
 // From an image file to H×W×3 uint8 pixels as datasets/io.py reads them, with one sentence for what is unusual.
 
 import { decodePng, pngChunks } from "./png.js";
-import { Problem } from "./problem.js";
+import { Problem, refuseHuge } from "./problem.js";
 import { openTiff } from "./tiff.js";
 
-export const MOST_PIXELS = 40e6;
+const MOST_BYTES = 400e6;
 
 function text(bytes, at, length) {
   return String.fromCharCode(...bytes.subarray(at, at + length));
@@ -41,11 +41,36 @@ function plainJpeg(bytes) {
   const parts = [bytes.subarray(0, 2)];
   let at = 2;
   while (at + 4 < bytes.length && bytes[at] === 255 && bytes[at + 1] !== 0xda) {
+    if (bytes[at + 1] === 255) { // padding
+      at++;
+      continue;
+    }
     const end = at + 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
     if (bytes[at + 1] !== 0xe1 && bytes[at + 1] !== 0xe2) parts.push(bytes.subarray(at, end));
     at = end;
   }
+  let end = bytes.length - 2;
+  while (end > at && !(bytes[end] === 255 && bytes[end + 1] === 217)) end--;
+  if (end <= at) throw new Problem("This JPEG file ends early: part of the image is missing. Save it again.");
   return new Blob([...parts, bytes.subarray(at)], { type: "image/jpeg" });
+}
+
+// Return a WebP file without its EXIF data and color profile.
+function plainWebp(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const parts = [];
+  let size = 4;
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    const end = Math.min(at + 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) & 1), bytes.length);
+    const part = bytes.slice(at, end);
+    if (text(part, 0, 4) === "VP8X") part[8] &= ~0b101100; // no profile, no EXIF, no XMP
+    if (!["ICCP", "EXIF", "XMP "].includes(text(part, 0, 4))) parts.push(part);
+    at = end;
+  }
+  for (const part of parts) size += part.length;
+  const header = bytes.slice(0, 12);
+  new DataView(header.buffer).setUint32(4, size, true);
+  return new Blob([header, ...parts], { type: "image/webp" });
 }
 
 function readWebpHeader(bytes) {
@@ -90,19 +115,13 @@ function frames(bytes) {
   return count;
 }
 
-export function refuseHuge(width, height) {
-  if (width * height > MOST_PIXELS)
-    throw new Problem(`This image has ${width}×${height} pixels and the page takes up to ${MOST_PIXELS / 1e6} million. `
-      + "Crop it, or use the command line.");
-}
-
 async function browserPixels(file, notices) {
   const options = { imageOrientation: "none", colorSpaceConversion: "none", premultiplyAlpha: "none" };
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, options);
   } catch {
-    throw new Problem("This image is broken: the browser cannot decode it. Save it again as PNG or JPEG.");
+    throw new Problem("This image is broken: the browser cannot decode it. Save it again.");
   }
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -121,9 +140,23 @@ async function browserPixels(file, notices) {
   return { width, height, rgb };
 }
 
-// Return {width, height, rgb, notices, raster}. Raises Problem with one sentence.
+const WITHOUT_METADATA = { JPEG: plainJpeg, WebP: plainWebp };
+
+function remarks(format, header) {
+  const found = [];
+  if (header.animated) found.push("This file is animated: the first frame is used.");
+  if (header.depth === 16) found.push("This file has 16 bits a channel: the high byte of each is used.");
+  if (format === "JPEG" && header.components === 4)
+    found.push("This JPEG file has CMYK colors: the browser converts them, so the map may differ from getsmaps.py.");
+  return found;
+}
+
+// Return {width, height, rgb, notices}, for TIFF files raster, valid and geo too. Raises Problem with one sentence.
 export async function decode(file, choice) {
   if (!file.size) throw new Problem("This file is empty. Choose an image file.");
+  if (file.size > MOST_BYTES)
+    throw new Problem(`This file has ${Math.round(file.size / 1e6)} MB and the page takes up to ${MOST_BYTES / 1e6}. `
+      + "Crop the image, or use getsmaps.py.");
   const bytes = new Uint8Array(await file.arrayBuffer());
   const format = formatOf(bytes);
   if (!format) throw new Problem("This file is not an image that the page reads. Choose PNG, JPEG, WebP, GIF, BMP or TIFF.");
@@ -131,21 +164,10 @@ export async function decode(file, choice) {
   const header = headerOf(bytes, format);
   if (!header.width || !header.height)
     throw new Problem(`This ${format} file is broken: it states no size. Save it again.`);
+  if (format === "JPEG" && header.depth !== 8)
+    throw new Problem(`This JPEG file has ${header.depth} bits a channel and the page reads 8. Save it as PNG.`);
   refuseHuge(header.width, header.height);
-  const notices = [];
-  if (header.animated) notices.push("This file is animated: the first frame is used.");
-  if (format === "PNG") {
-    if (header.depth === 16) notices.push("This file has 16 bits a channel: the high byte of each is used.");
-    return { width: header.width, height: header.height, rgb: await decodePng(bytes), notices };
-  }
-  if (format === "JPEG") {
-    let end = bytes.length - 2;
-    while (end > 0 && !(bytes[end] === 255 && bytes[end + 1] === 217)) end--;
-    if (header.depth !== 8) throw new Problem("This JPEG file has more than 8 bits a channel. Save it as PNG.");
-    if (end <= 0) throw new Problem("This JPEG file ends early: part of the image is missing. Save it again.");
-    if (header.components === 4)
-      notices.push("This JPEG file has CMYK colors: the browser converts them, so the map may differ from getsmaps.py.");
-  }
-  const plain = format === "JPEG" ? plainJpeg(bytes) : file;
-  return { ...(await browserPixels(plain, notices)), notices };
+  const notices = remarks(format, header);
+  if (format === "PNG") return { width: header.width, height: header.height, rgb: await decodePng(bytes), notices };
+  return { ...(await browserPixels(WITHOUT_METADATA[format]?.(bytes) ?? file, notices)), notices };
 }

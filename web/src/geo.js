@@ -38,6 +38,24 @@ function inverseOf(code) {
   return null;
 }
 
+// Return sin of the authalic latitude times the ellipsoid's authalic scale: areas are longitude × its difference.
+function authalic(latitude) {
+  const e2 = FLATTENING * (2 - FLATTENING);
+  const e = Math.sqrt(e2);
+  const sine = Math.sin(latitude / DEGREES);
+  return (1 - e2) * (sine / (1 - e2 * sine ** 2) + Math.atanh(e * sine) / e);
+}
+
+// Return a ring's area on the ellipsoid in square meters; negative where it runs clockwise.
+export function areaOf(ring) {
+  let area = 0;
+  for (let i = 1; i < ring.length; i++) {
+    const [[x0, y0], [x1, y1]] = [ring[i - 1], ring[i]];
+    area -= ((x1 - x0) / DEGREES) * ((authalic(y0) + authalic(y1)) / 2 - authalic(ring[0][1]));
+  }
+  return (area * RADIUS ** 2) / 2;
+}
+
 // Return {code, toLonLat: (x, y) → [lon, lat] | null} of a geotiff.js image, or null where it has no georeference.
 export function lonLatOf(image) {
   const keys = image.getGeoKeys();

@@ -2,14 +2,19 @@
 
 const THRESHOLD = 0.25;
 
-// Return saliency stretched by the release's rule. If the maximum is at most 0.25, values under 0.25 become 0.
-export function stretched(saliency) {
+// Return [least, greatest].
+export function extentOf(saliency) {
   let least = Infinity;
   let greatest = -Infinity;
   for (const value of saliency) {
     if (value < least) least = value;
     if (value > greatest) greatest = value;
   }
+  return [least, greatest];
+}
+
+// Return saliency stretched by the release's rule. If the maximum is at most 0.25, values under 0.25 become 0.
+export function stretched(saliency, [least, greatest] = extentOf(saliency)) {
   if (greatest <= THRESHOLD) return saliency.map((value) => (value < THRESHOLD ? 0 : value));
   if (least === greatest) return saliency.slice();
   const range = Math.fround(greatest - least);

@@ -4,6 +4,7 @@ import { Problem } from "./problem.js";
 
 const PASSES = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
 
 async function through(bytes, stream) {
   return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
@@ -81,7 +82,7 @@ function place(png, pixels, rowBytes, columns, rows, rgb, [x0, y0, dx, dy]) {
 export async function decodePng(bytes) {
   const png = pngChunks(bytes);
   const channels = CHANNELS[png.color];
-  if (!channels || !png.width || !png.height || !png.data.length || (png.color === 3 && !png.palette))
+  if (!DEPTHS[png.color]?.includes(png.depth) || !png.data.length || (png.color === 3 && !png.palette))
     throw new Problem("This PNG file is broken: its header or its pixels are missing. Save it again.");
   let data;
   try {

@@ -1,22 +1,26 @@
 // From a mask to polygons that follow pixel edges, with holes.
 
 // Return {labels, count}: the 4-connected regions of a mask, numbered from 1.
-function regions(mask, width, height) {
-  const labels = new Int32Array(width * height);
+function regions(mask, width) {
+  const labels = new Int32Array(mask.length);
   const stack = [];
   let count = 0;
+  const visit = (at) => {
+    if (!mask[at] || labels[at]) return;
+    labels[at] = count;
+    stack.push(at);
+  };
   for (let start = 0; start < mask.length; start++) {
     if (!mask[start] || labels[start]) continue;
-    labels[start] = ++count;
-    stack.push(start);
+    count++;
+    visit(start);
     while (stack.length) {
       const at = stack.pop();
       const x = at % width;
-      for (const next of [x > 0 ? at - 1 : -1, x < width - 1 ? at + 1 : -1, at - width, at + width])
-        if (next >= 0 && next < mask.length && mask[next] && !labels[next]) {
-          labels[next] = count;
-          stack.push(next);
-        }
+      if (x > 0) visit(at - 1);
+      if (x < width - 1) visit(at + 1);
+      visit(at - width); // outside the array: undefined, so not part of the mask
+      visit(at + width);
     }
   }
   return { labels, count };
@@ -49,8 +53,8 @@ function ringsOf(labels, width, height) {
         area += px * (py + dy) - (px + dx) * py;
         px += dx;
         py += dy;
-        // A right turn first keeps regions that touch at a corner apart.
-        const next = [1, 0, 3].map((turn) => (direction + turn) % 4)
+        // A left turn first: where a region touches itself at a corner it encloses a hole, and no ring crosses itself.
+        const next = [3, 0, 1].map((turn) => (direction + turn) % 4)
           .find((way) => ahead(px, py, way)[0] === own && ahead(px, py, way)[1] !== own);
         turned = next !== direction;
         direction = next;
@@ -61,27 +65,51 @@ function ringsOf(labels, width, height) {
   return found;
 }
 
-// Return a GeoJSON FeatureCollection of a mask's regions, largest first. `place` maps pixel corners to coordinates.
-export function polygonsOf(mask, levels, width, height, place) {
-  const { labels, count } = regions(mask, width, height);
-  const sums = new Float64Array(count + 1);
-  const areas = new Float64Array(count + 1);
+function signedArea(points) {
+  let area = 0;
+  for (let i = 1; i < points.length; i++)
+    area += (points[i - 1][0] - points[0][0]) * (points[i][1] - points[0][1])
+      - (points[i][0] - points[0][0]) * (points[i - 1][1] - points[0][1]);
+  return area / 2;
+}
+
+// GeoJSON asks for counterclockwise outer rings and clockwise holes.
+const wound = (points, hole) => (signedArea(points) < 0 === hole ? points : points.reverse());
+
+const rounded = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits;
+
+function measured(levels, labels, count) {
+  const found = Array.from({ length: count + 1 }, () => ({ pixels: 0, sum: 0, max: 0 }));
   for (let i = 0; i < labels.length; i++) {
-    sums[labels[i]] += levels[i];
-    areas[labels[i]]++;
+    if (!labels[i]) continue;
+    const region = found[labels[i]];
+    region.pixels++;
+    region.sum += levels[i];
+    if (levels[i] > region.max) region.max = levels[i];
   }
-  const polygons = Array.from({ length: count + 1 }, () => ({ outer: null, holes: [] }));
-  for (const ring of ringsOf(labels, width, height)) {
-    // GeoJSON asks for counterclockwise outer rings with y upwards: in pixel coordinates y points down.
-    const points = place ? ring.points.map(([x, y]) => place(x, y)).reverse() : ring.points;
-    if (ring.area > 0) polygons[ring.label].outer = points;
-    else polygons[ring.label].holes.push(points);
+  return found;
+}
+
+// Return a GeoJSON FeatureCollection of a mask's regions of `smallest` pixels or more, largest first.
+// geo: {toLonLat: pixel corner → [longitude, latitude], areaOf: ring → square meters}, or null for pixel coordinates.
+export function polygonsOf(mask, levels, width, height, { smallest = 1, geo = null } = {}) {
+  const { labels, count } = regions(mask, width);
+  const measures = measured(levels, labels, count);
+  const shapes = Array.from({ length: count + 1 }, () => ({ outer: null, holes: [] }));
+  for (const { label, points, area } of ringsOf(labels, width, height)) {
+    if (measures[label].pixels < smallest) continue;
+    const placed = wound(geo ? points.map(([x, y]) => geo.toLonLat(x, y)) : points, area < 0);
+    if (area > 0) shapes[label].outer = placed;
+    else shapes[label].holes.push(placed);
   }
-  const features = polygons.map(({ outer, holes }, label) => ({
-    type: "Feature",
-    properties: { pixels: areas[label], mean_saliency: Math.round((sums[label] / areas[label] / 255) * 1e4) / 1e4 },
-    geometry: outer && { type: "Polygon", coordinates: [outer, ...holes] },
-  })).slice(1);
+  const features = shapes.flatMap(({ outer, holes }, label) => {
+    if (!outer) return [];
+    const { pixels, sum, max } = measures[label];
+    const properties = { pixels, mean_saliency: rounded(sum / pixels / 255, 4), max_saliency: rounded(max / 255, 4) };
+    const rings = [outer, ...holes];
+    if (geo) properties.area_m2 = rounded(rings.reduce((total, ring) => total + geo.areaOf(ring), 0), 2);
+    return [{ type: "Feature", properties, geometry: { type: "Polygon", coordinates: rings } }];
+  });
   features.sort((a, b) => b.properties.pixels - a.properties.pixels);
-  return { type: "FeatureCollection", coordinates: place ? "longitude, latitude" : "pixels, y down", features };
+  return { type: "FeatureCollection", coordinates: geo ? "longitude, latitude" : "pixels, y down", features };
 }

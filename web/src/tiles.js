@@ -1,4 +1,4 @@
-// Large images in overlapping tiles, blended by Hann weights: only blending leaves no seams.
+// Large images in overlapping tiles of one or several sizes, blended by Hann weights: only blending leaves no seams.
 
 // Return the first pixel of each tile: half a tile apart, the last one flush with the end.
 export function tileStarts(length, tile) {
@@ -8,34 +8,44 @@ export function tileStarts(length, tile) {
   return [...starts, length - tile];
 }
 
+// Return the number of tiles of all sizes.
+export function countTiles(width, height, sizes) {
+  return sizes.reduce((sum, size) => sum + tileStarts(width, size).length * tileStarts(height, size).length, 0);
+}
+
 function hann(length) {
   return Float32Array.from({ length }, (_, i) => Math.sin((Math.PI * (i + 0.5)) / length) ** 2);
 }
 
-// Return H×W saliency of an image. `predict(x, y, w, h)` gives the saliency of a tile as h×w float32.
-export async function tiledSaliency(width, height, tile, predict, progress) {
+// Add the blended saliency of one tile size to `total`, times `share`. Only a band of rows is held besides.
+async function addBlended(total, width, height, tile, share, predict) {
   const [columns, rows] = [tileStarts(width, tile), tileStarts(height, tile)];
   const [w, h] = [Math.min(tile, width), Math.min(tile, height)];
   const [across, down] = [hann(w), hann(h)];
-  const saliency = new Float32Array(width * height);
-  const weight = new Float32Array(width * h); // of the rows that the current row of tiles covers
-  let done = 0;
+  const sums = new Float32Array(width * h);
+  const weights = new Float32Array(width * h);
   for (const [index, y] of rows.entries()) {
-    const shift = index ? y - rows[index - 1] : 0;
-    weight.copyWithin(0, shift * width);
-    weight.fill(0, (h - shift) * width);
     for (const x of columns) {
       const map = await predict(x, y, w, h);
       for (let i = 0; i < h; i++)
-        for (let j = 0; j < w; j++) {
-          const share = down[i] * across[j];
-          saliency[(y + i) * width + x + j] += share * map[i * w + j];
-          weight[i * width + x + j] += share;
+        for (let j = 0, to = i * width + x; j < w; j++, to++) {
+          const weight = down[i] * across[j];
+          sums[to] += weight * map[i * w + j];
+          weights[to] += weight;
         }
-      await progress(++done, rows.length * columns.length);
     }
-    const end = index + 1 < rows.length ? rows[index + 1] : height;
-    for (let i = y * width; i < end * width; i++) saliency[i] /= weight[i - y * width];
+    const finished = ((rows[index + 1] ?? height) - y) * width;
+    for (let i = 0, to = y * width; i < finished; i++, to++) total[to] += (share * sums[i]) / weights[i];
+    for (const band of [sums, weights]) {
+      band.copyWithin(0, finished);
+      band.fill(0, band.length - finished);
+    }
   }
-  return saliency;
+}
+
+// Return H×W saliency, the mean over the tile sizes. `predict(x, y, w, h)` gives a tile's saliency as h×w float32.
+export async function tiledSaliency(width, height, sizes, predict) {
+  const total = new Float32Array(width * height);
+  for (const size of sizes) await addBlended(total, width, height, size, 1 / sizes.length, predict);
+  return total;
 }

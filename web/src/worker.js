@@ -2,17 +2,20 @@
 
 import * as ort from "ort";
 import { decode } from "./decode.js";
-import { grayLevels, stretched } from "./maps.js";
+import { areaOf } from "./geo.js";
+import { extentOf, grayLevels, stretched } from "./maps.js";
 import { encodePng } from "./png.js";
 import { polygonsOf } from "./polygons.js";
 import { Problem } from "./problem.js";
 import { resizeMap, resizeRgb } from "./resize.js";
-import { tiledSaliency } from "./tiles.js";
+import { countTiles, tiledSaliency } from "./tiles.js";
 
 const SIDE = 224;
+const OUT = 448;
+const CANCELLED = new Problem("Cancelled.");
 const VIEW = 1024; // the longest side that the page shows
 let session = null;
-let image = null; // {name, width, height, rgb, geo, …}
+let image = null; // {name, width, height, rgb, notices}, of a TIFF file valid, raster and geo too
 let result = null; // {saliency, width, height}
 let cancelled = false;
 
@@ -49,9 +52,21 @@ async function load({ file, choice }) {
   image = null;
   image = { name: file.name || "image.png", ...(await decode(file, choice)) };
   const [width, height] = viewSize(image);
-  const { notices, raster = null, geo = null } = image;
   const rgb = resizeRgb(image.rgb, image.width, image.height, width, height).slice(); // the page takes it over
-  return { width: image.width, height: image.height, view: { width, height, rgb }, notices, raster, epsg: geo && geo.code };
+  return { width: image.width, height: image.height, view: { width, height, rgb }, notices: image.notices,
+    raster: image.raster ?? null };
+}
+
+// Return an H×W map that is 0 where the file has no data.
+function withoutNodata(saliency, width, height) {
+  const { valid } = image;
+  if (!valid) return saliency;
+  for (let y = 0, at = 0; y < height; y++) {
+    const row = Math.floor(((y + 0.5) * image.height) / height) * image.width;
+    for (let x = 0; x < width; x++, at++)
+      if (!valid[row + Math.floor(((x + 0.5) * image.width) / width)]) saliency[at] = 0;
+  }
+  return saliency;
 }
 
 function crop(x0, y0, w, h) {
@@ -63,40 +78,45 @@ function crop(x0, y0, w, h) {
   return pixels;
 }
 
-async function predict({ tile }, report) {
+async function inTiles(sizes, report) {
+  const { width, height } = image;
+  const all = countTiles(width, height, sizes);
+  let done = 0;
+  return tiledSaliency(width, height, sizes, async (x, y, w, h) => {
+    await new Promise((resolve) => setTimeout(resolve)); // let a cancel message in
+    if (cancelled) throw CANCELLED;
+    const saliency = resizeMap(await network(resizeRgb(crop(x, y, w, h), w, h, SIDE, SIDE)), OUT, OUT, w, h);
+    report({ done: ++done, all });
+    return saliency;
+  });
+}
+
+// tiles: sizes in pixels; none for the image as a whole. A cancelled or failed run leaves the earlier result.
+async function predict({ tiles }, report) {
   cancelled = false;
   const { width, height, rgb } = image;
   const start = performance.now();
-  if (tile) {
-    const one = async (x, y, w, h) =>
-      resizeMap(await network(resizeRgb(crop(x, y, w, h), w, h, SIDE, SIDE)), 2 * SIDE, 2 * SIDE, w, h);
-    const progress = async (done, all) => {
-      report({ done, all });
-      await new Promise((resolve) => setTimeout(resolve)); // let a cancel message in
-      if (cancelled) throw new Problem("Cancelled: no map was made. Choose whole image or start again.");
-    };
-    result = { saliency: await tiledSaliency(width, height, tile, one, progress), width, height };
-  } else {
-    const saliency = await network(resizeRgb(rgb, width, height, SIDE, SIDE));
-    result = { saliency, width: 2 * SIDE, height: 2 * SIDE };
-  }
+  const saliency = tiles.length ? await inTiles(tiles, report)
+    : (await network(resizeRgb(rgb, width, height, SIDE, SIDE))).slice();
   const milliseconds = performance.now() - start;
+  const size = tiles.length ? { width, height } : { width: OUT, height: OUT };
+  result = { saliency: withoutNodata(saliency, size.width, size.height), ...size };
   const [w, h] = viewSize(image);
-  return { milliseconds, view: resizeMap(result.saliency, result.width, result.height, w, h).slice() };
+  return { milliseconds, extent: extentOf(saliency), view: withoutNodata(resizeMap(saliency, size.width, size.height, w, h).slice(), w, h) };
 }
 
 // Return gray levels and their size: as getsmaps.py writes them, or at the image's own size.
 function levelsOf({ size, stretch }) {
   let { saliency, width, height } = result;
-  if (size === "original") {
-    saliency = resizeMap(saliency, width, height, image.width, image.height);
+  if (size === "original" && (width !== image.width || height !== image.height)) {
+    saliency = withoutNodata(resizeMap(saliency, width, height, image.width, image.height), image.width, image.height);
     ({ width, height } = image);
   }
   return { levels: grayLevels(stretch ? stretched(saliency) : saliency), width, height };
 }
 
 async function save(settings) {
-  const { kind, threshold } = settings;
+  const { kind, threshold, smallest } = settings;
   const own = kind === "cutout" || kind === "polygons" ? { ...settings, size: "original" } : settings;
   const { levels, width, height } = levelsOf(own);
   const name = `${image.name.replace(/\.[^.]*$/, "")}_${kind}`;
@@ -112,10 +132,19 @@ async function save(settings) {
     return { blob: await encodePng(rgba, width, height, 4), name: `${name}.png` };
   }
   const toLonLat = image.geo?.toLonLat;
-  const found = JSON.stringify(polygonsOf(mask, levels, width, height, toLonLat));
+  const found = polygonsOf(mask, levels, width, height, { smallest, geo: toLonLat ? { toLonLat, areaOf } : null });
   const notice = image.geo && !toLonLat
-    ? `The page cannot convert EPSG:${image.geo.code}, so the polygons are in pixel coordinates.` : null;
-  return { blob: new Blob([found], { type: "application/geo+json" }), name: `${name}.geojson`, notice };
+    ? `The page does not know the map projection (EPSG ${image.geo.code ?? "code missing"}), so they are in pixels.` : null;
+  return { blob: new Blob([JSON.stringify(found)], { type: "application/geo+json" }), name: `${name}.geojson`,
+    count: found.features.length, notice };
+}
+
+// ONNX Runtime throws numbers too.
+function sentence(error) {
+  if (error instanceof Problem) return error.message;
+  if (error instanceof RangeError) return "There is not enough memory for this image. Crop it, or close other tabs.";
+  const cause = String(error?.message ?? error).split("\n")[0].slice(0, 200);
+  return `This did not work: ${cause}. Try another image or reload the page.`;
 }
 
 const METHODS = { open, load, predict, save };
@@ -126,10 +155,7 @@ async function answer({ id, method, options }) {
     const pixels = value.view?.rgb ?? value.view;
     self.postMessage({ id, value }, pixels ? [pixels.buffer] : []);
   } catch (error) {
-    const message = error instanceof Problem ? error.message
-      : error instanceof RangeError ? "There is not enough memory for this image. Crop it, or close other tabs."
-        : `This did not work: ${error.message.split("\n")[0].slice(0, 200)}. Try another image or reload the page.`;
-    self.postMessage({ id, problem: message });
+    self.postMessage({ id, problem: sentence(error), cancelled: error === CANCELLED });
   }
 }
 
