@@ -104,7 +104,7 @@ export async function openTiff(buffer, choice) {
     }
     return { width, height, geo, ...(await readBands(image, choice)) };
   } catch (error) {
-    if (error instanceof Problem || error instanceof RangeError) throw error;
+    if (error instanceof Problem || /allocation|array length/i.test(error.message)) throw error;
     throw new Problem("This TIFF file cannot be decoded: it is damaged, or its compression is unknown. Save it again.");
   }
 }

@@ -1,7 +1,7 @@
 // A server of the site and a headless Chromium that collects console errors and foreign requests.
 
 import { createServer } from "node:http";
-import { existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,31 +12,36 @@ export const SITE = fileURLToPath(new URL("../../site/", import.meta.url));
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css",
   ".wasm": "application/wasm", ".jpg": "image/jpeg" };
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync", "--js-flags=--expose-gc", "--enable-precise-memory-info"];
+  "--disable-component-update", "--disable-sync"];
+const PATIENCE = 120000;
 
-// Serve the site on a free port. `isolated` sends the headers that threads need; `state.bytes` counts gzipped bytes.
+// Serve the site on a free port. `isolated` sends the headers that threads need; `sent` counts gzipped bytes by path.
 export async function serve(isolated = false) {
-  const state = { bytes: 0 };
+  const sent = {};
+  const zipped = {};
   const server = createServer((request, response) => {
-    const path = join(SITE, decodeURIComponent(new URL(request.url, "http://x").pathname).replace(/\/$/, "/index.html"));
-    if (!existsSync(path) || !statSync(path).isFile()) return response.writeHead(404).end();
-    const body = gzipSync(readFileSync(path), { level: 6 });
-    state.bytes += body.length;
+    const path = decodeURIComponent(new URL(request.url, "http://x").pathname).replace(/\/$/, "/index.html");
+    const file = join(SITE, path);
+    if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404).end();
+    zipped[path] ??= gzipSync(readFileSync(file), { level: 6 });
+    sent[path] = (sent[path] ?? 0) + zipped[path].length;
     const headers = isolated
       ? { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" } : {};
     response.writeHead(200, { "Content-Type": TYPES[extname(path)] ?? "application/octet-stream",
       "Content-Encoding": "gzip", ...headers });
-    return response.end(body);
+    return response.end(zipped[path]);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { url: `http://127.0.0.1:${server.address().port}/`, state, close: () => server.close() };
+  return { url: `http://127.0.0.1:${server.address().port}/`, sent, close: () => server.close() };
 }
 
 export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: FLAGS });
 
 // Open a page that collects what must not happen in `page.faults`.
-export async function open(browser, url, options = {}) {
+export async function open(browser, url, { script, ...options } = {}) {
   const context = await browser.newContext({ acceptDownloads: true, viewport: { width: 1280, height: 900 }, ...options });
+  context.setDefaultTimeout(PATIENCE);
+  if (script) await context.addInitScript(script);
   const page = await context.newPage();
   page.faults = [];
   page.on("console", (message) => message.type() === "error" && page.faults.push(`console: ${message.text()}`));
@@ -52,27 +57,40 @@ export async function open(browser, url, options = {}) {
 
 export const status = (page) => page.locator("#status").textContent();
 
+export const idle = (page) => page.waitForFunction(() => !document.body.hasAttribute("aria-busy"));
+
 // Wait until the job that follows `act` has ended, and return the status line.
-export async function after(page, act, timeout = 60000) {
+export async function after(page, act) {
   await page.evaluate(() => (document.getElementById("status").textContent = "…"));
   await act();
-  await page.waitForFunction(() => {
-    const line = document.getElementById("status");
-    return !document.body.hasAttribute("aria-busy") && !/…$|^Tile /.test(line.textContent);
-  }, null, { timeout });
+  await page.waitForFunction(() =>
+    !document.body.hasAttribute("aria-busy") && !document.getElementById("status").textContent.endsWith("…"));
   return status(page);
 }
 
-export const ready = (page) => page.waitForFunction(() => /is ready/.test(document.getElementById("status").textContent),
-  null, { timeout: 60000 });
+export const ready = (page) => page.waitForFunction(() => / is ready /.test(document.getElementById("status").textContent));
 
-export const give = (page, file, timeout) => after(page, () => page.setInputFiles("#file", file), timeout);
+export const give = (page, file) => after(page, () => page.setInputFiles("#file", file));
 
 // Press a save button and return {name, bytes}.
 export async function saved(page, kind) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click(`[data-save="${kind}"]`)]);
-  const path = join(mkdtempSync(join(tmpdir(), "page-")), "file");
-  await download.saveAs(path);
-  await page.waitForFunction(() => !document.body.hasAttribute("aria-busy"));
-  return { name: download.suggestedFilename(), bytes: readFileSync(path) };
+  const folder = mkdtempSync(join(tmpdir(), "page-"));
+  await download.saveAs(join(folder, "file"));
+  await idle(page);
+  const bytes = readFileSync(join(folder, "file"));
+  rmSync(folder, { recursive: true });
+  return { name: download.suggestedFilename(), bytes };
+}
+
+// Return the resident memory of all of the browser's processes in MB.
+export async function memory(browser) {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  await session.detach();
+  const kilobytes = processInfo.map(({ id }) => {
+    const found = existsSync(`/proc/${id}/status`) && /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, "utf8"));
+    return found ? Number(found[1]) : 0;
+  });
+  return kilobytes.reduce((sum, value) => sum + value, 0) / 1000;
 }

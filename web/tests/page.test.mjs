@@ -1,96 +1,212 @@
 // `node page.test.mjs FOLDER`: try the page with the files that tests/web/test_page.py wrote to FOLDER.
 // Print one JSON object of what was seen; the Python test judges it.
 
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { after, give, launch, open, ready, saved, serve, SITE, status } from "./harness.mjs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { faint, overflow, tabbed, unnamed } from "./access.mjs";
+import { after, give, idle, launch, memory, open, ready, saved, serve, SITE, status } from "./harness.mjs";
 
 const folder = process.argv[2];
 const files = (name) => readdirSync(join(folder, name)).sort().map((file) => join(folder, name, file));
-const seen = { odd: {}, faults: [] };
+const seen = { odd: {}, faults: [], times: {} };
 const server = await serve();
 const browser = await launch();
+mkdirSync(join(folder, "saved"));
 
-async function maps(page) {
-  mkdirSync(join(folder, "maps"));
+const keep = async (page, kind, name = kind) =>
+  writeFileSync(join(folder, "saved", name), (await saved(page, kind)).bytes);
+const layerOf = (page) => page.locator("#layer").evaluate((layer) => layer.toDataURL());
+const remarks = (page) => page.locator("#notices li").allTextContents().then((texts) => texts.join(" "));
+
+async function parity(page) {
   for (const file of files("images")) {
     await give(page, file);
-    const { name, bytes } = await saved(page, "map");
-    writeFileSync(join(folder, "maps", name), bytes);
+    await keep(page, "map", `${basename(file)}.png`);
   }
 }
 
-async function oddFiles(page) {
-  for (const file of files("odd")) {
-    const line = await give(page, file);
-    seen.odd[file.split("/").pop()] = [line, ...(await page.locator("#notices li").allTextContents())].join(" ");
-  }
+async function odd(page) {
+  for (const file of files("odd")) seen.odd[basename(file)] = `${await give(page, file)} ${await remarks(page)}`;
 }
 
-async function controls(page) {
+async function tenImages(page) {
+  const inRow = async () => {
+    for (let i = 0; i < 10; i++) await give(page, join(folder, "large", `${i % 2}.jpg`));
+    return memory(browser);
+  };
+  seen.memory = [await inRow(), await inRow()];
+}
+
+async function settings(page) {
   seen.sample = await after(page, () => page.click('[data-sample="island"]'));
-  for (const layer of ["map", "mask", "cutout", "overlay"]) await page.check(`input[value="${layer}"]`, { force: true });
-  await page.selectOption("#colors", "inferno");
+  const layers = new Set();
+  for (const layer of ["map", "mask", "cutout", "overlay"]) {
+    await page.check(`input[value="${layer}"]`, { force: true });
+    layers.add(await layerOf(page));
+  }
+  for (const colors of ["inferno", "gray"]) {
+    await page.selectOption("#colors", colors);
+    layers.add(await layerOf(page));
+  }
   await page.fill("#threshold", "100");
+  layers.add(await layerOf(page));
+  await page.check('input[value="map"]', { force: true });
+  const before = await layerOf(page);
   await page.uncheck("#stretch");
+  layers.add(await layerOf(page));
+  seen.stretchShows = before !== (await layerOf(page));
+  seen.layers = layers.size;
+  await page.selectOption("#size", "original");
+  await page.fill("#smallest", "1");
+  for (const kind of ["map", "mask", "cutout", "polygons"]) await keep(page, kind);
+  await page.check("#stretch");
+}
+
+async function divider(page) {
+  const clip = () => page.locator("#layer").evaluate((layer) => layer.style.clipPath);
   await page.focus("#compare");
   await page.keyboard.press("Home");
-  seen.clip = await page.locator("#layer").evaluate((layer) => layer.style.clipPath);
-  await page.selectOption("#size", "original");
-  for (const kind of ["mask", "cutout", "polygons"]) {
-    const { bytes } = await saved(page, kind);
-    writeFileSync(join(folder, kind), bytes);
-  }
-  seen.tiles = await after(page, () => page.selectOption("#tile", "224"));
-  await page.selectOption("#tile", "0");
-  await page.waitForFunction(() => !document.body.hasAttribute("aria-busy"));
-  await page.selectOption("#tile", "224");
+  const start = await clip();
+  await page.keyboard.press("End");
+  const end = await clip();
+  const box = await page.locator("#layer").boundingBox();
+  await page.mouse.move(box.x + 10, box.y + 50);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2, box.y + 50);
+  await page.mouse.up();
+  seen.clips = [start, end, await clip()].map((text) => Math.round(parseFloat(/([\d.]+)%/.exec(text)?.[1] ?? "0")));
+}
+
+async function tiles(page) {
+  await give(page, join(folder, "tiled.png"));
+  seen.tiles = await after(page, () => page.selectOption("#tiles", "320,640"));
+  await page.uncheck("#stretch");
+  await keep(page, "map", "tiled");
+  await page.check("#stretch");
+  await page.selectOption("#tiles", "224");
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.1);
+  seen.progress = await page.locator("#count").textContent();
   await page.click("#cancel");
-  await page.waitForFunction(() => !document.body.hasAttribute("aria-busy"));
-  seen.cancelled = await status(page);
+  await idle(page);
+  seen.cancelled = [await status(page), await page.inputValue("#tiles"), await page.isEnabled("#saving")];
+  await page.selectOption("#tiles", "224");
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.1);
+  seen.overtaken = await after(page, () => page.setInputFiles("#file", join(folder, "large", "0.jpg")));
+  seen.offer = await page.locator("#offer").textContent();
+  await page.click("#accept");
+  await page.waitForFunction(() => document.getElementById("progress").value > 0);
+  seen.accepted = await page.inputValue("#tiles");
+  await page.keyboard.press("Tab");
+  await after(page, () => page.click("#cancel"));
 }
 
 async function geotiff(page) {
-  seen.geo = await give(page, join(folder, "utm.tif"));
-  const { bytes } = await saved(page, "polygons");
-  writeFileSync(join(folder, "geo"), bytes);
+  seen.geo = await give(page, join(folder, "deep.tif"));
+  seen.range = await remarks(page);
+  for (const [i, band] of ["3", "2", "1"].entries()) await page.fill(`#band-${i}`, band);
+  await page.fill("#range-0", "200");
+  await page.fill("#range-1", "3000");
+  seen.automatic = await page.isChecked("#automatic");
+  seen.chosen = await after(page, () => page.click("#read"));
+  await page.selectOption("#size", "network");
+  await keep(page, "map", "deep");
+  await keep(page, "polygons", "geo");
+  await page.fill("#band-0", "9");
+  seen.wrongBand = await after(page, () => page.click("#read"));
+  await page.fill("#band-0", "4");
+  seen.mended = await after(page, () => page.click("#read"));
 }
 
-async function phone(page) {
-  await page.setViewportSize({ width: 360, height: 740 });
-  seen.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+// Hand over a file as drop and paste do: browsers let no script do it otherwise.
+const handOver = (page, type, path) => page.evaluate(([type, base64]) => {
+  const data = new DataTransfer();
+  if (base64) data.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], "given.jpg"));
+  else data.items.add("text", "text/plain");
+  const options = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
+  document.getElementById("stage").dispatchEvent(
+    type === "drop" ? new DragEvent("drop", options) : new ClipboardEvent("paste", options));
+}, [type, path && readFileSync(path).toString("base64")]);
+
+async function dropAndPaste(page) {
+  const [file] = files("images").filter((name) => name.endsWith("small.jpg"));
+  for (const type of ["drop", "paste"]) {
+    seen[type] = await after(page, () => handOver(page, type, file));
+    seen[`${type}Text`] = await after(page, () => handOver(page, type, null));
+  }
 }
 
+async function access(page) {
+  seen.unnamed = await unnamed(page);
+  seen.overflow = await overflow(page);
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    seen[colorScheme] = await faint(page);
+  }
+  seen.motion = await page.locator("#choose").evaluate((button) => getComputedStyle(button).transitionDuration);
+  seen.tab = await tabbed(page);
+  await page.focus('[data-sample="river"]');
+  seen.enter = await after(page, () => page.keyboard.press("Enter"));
+  await page.focus('input[name="layer"]:checked');
+  await page.keyboard.press("ArrowRight");
+  seen.arrow = await page.locator("#layer").getAttribute("aria-label");
+}
+
+// The second load is answered by the service worker: with threads, and without the server.
 async function offline(page) {
-  await page.waitForFunction(() => navigator.serviceWorker.ready.then(() => true));
-  server.close();
+  await page.waitForFunction(async (count) => {
+    const names = await caches.keys();
+    return names.length === 1 && (await (await caches.open(names[0])).keys()).length >= count;
+  }, 13);
+  seen.sent = { ...server.sent };
   await page.context().setOffline(true);
   await page.reload();
   await ready(page);
-  seen.offline = await status(page);
+  seen.offline = [await status(page), await after(page, () => page.click('[data-sample="tanks"]'))];
+  seen.isolated = await page.evaluate(() => crossOriginIsolated);
+  await page.context().setOffline(false);
 }
 
 async function single() {
   const page = await open(browser, `file://${SITE}single.html`);
   await ready(page);
   seen.single = await after(page, () => page.click('[data-sample="tanks"]'));
+  await page.selectOption("#size", "original");
+  seen.singleSaved = (await saved(page, "cutout")).bytes.length;
   seen.faults.push(...page.faults);
-  await page.close();
+  await page.context().close();
+}
+
+// A page that is told of a WebGPU adapter, which the worker then does not find.
+async function fallback() {
+  const script = () => {
+    Object.defineProperty(navigator, "gpu", { value: { requestAdapter: () => Promise.resolve({}) } });
+  };
+  const page = await open(browser, server.url, { script });
+  await ready(page);
+  await after(page, () => page.click('[data-sample="tanks"]'));
+  const line = await after(page, () => page.selectOption("#provider", "webgpu"));
+  seen.fallback = [line, await remarks(page), await page.inputValue("#provider")];
+  await page.context().close();
 }
 
 try {
   const page = await open(browser, server.url);
   await ready(page);
-  await maps(page);
-  await oddFiles(page);
-  await controls(page);
-  await geotiff(page);
-  await phone(page);
-  await single();
-  await offline(page);
+  const steps = { access, parity, odd, settings, divider, tiles, geotiff, dropAndPaste, tenImages, offline };
+  for (const [name, step] of Object.entries(steps)) {
+    const start = Date.now();
+    await step(page);
+    seen.times[name] = Date.now() - start;
+  }
   seen.faults.push(...page.faults);
+  await page.context().close();
+  for (const step of [single, fallback]) {
+    const start = Date.now();
+    await step();
+    seen.times[step.name] = Date.now() - start;
+  }
 } catch (error) {
-  seen.stopped = error.message;
+  seen.stopped = error.stack;
 } finally {
   await browser.close();
   server.close();
