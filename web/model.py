@@ -3,7 +3,7 @@
 Quantized activations round differently in WebAssembly than in native ONNX Runtime: maps differ by up to 85 gray levels.
 Without them the two agree to one level, and the file stays as small.
 
-`python web/model.py OUTPUT [--weights weights/lite2_eorssd_int8.onnx]`
+`python -m web.model OUTPUT [--weights weights/lite2_eorssd_int8.onnx]`
 """
 
 import argparse
@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
+
+from utils.files import atomic_write
+from utils.text import one_line
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights" / "lite2_eorssd_int8.onnx"
@@ -51,10 +55,9 @@ def main() -> None:
         model = onnx.load(options.weights)
         pairs = without_quantized_activations(model)
         onnx.checker.check_model(model, full_check=True)
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        sys.exit(f"error: {options.weights}: {' '.join(str(error).split())}")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_bytes(model.SerializeToString())
+        atomic_write(options.output, model.SerializeToString())
+    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
+        sys.exit(f"error: {options.weights}: {one_line(error)}: give an int8 ONNX file of inference.export")
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, {pairs} quantized activations removed")
 
 

@@ -1,18 +1,23 @@
-# make page       builds site/: a page that runs the light network in the browser, and site/single.html in one file
-# make page-test  builds it and tries it in headless Chromium
+# The page in web/: the targets page and page-test, included by the Makefile.
+#
+# MODEL=file.onnx   another network that inference.export wrote
+MODEL ?= web/model.onnx
+
 .PHONY: page page-test
 
 page: site/index.html
 
-site/index.html: web/build.mjs web/model.onnx web/node_modules/.installed $(wildcard web/src/* web/samples/*)
-	node web/build.mjs web/model.onnx site
+site/index.html: web/build.mjs $(MODEL) web/node_modules/.installed $(wildcard web/src/* web/samples/*)
+	node web/build.mjs '$(MODEL)' site
 
-web/model.onnx: web/model.py weights/lite2_eorssd_int8.onnx $(VENV)/installed-dev
-	$(BIN) web/model.py $@
+web/model.onnx: web/model.py weights/lite2_eorssd_int8.onnx | $(VENV)/installed-dev
+	$(BIN) -m web.model $@
 
-web/node_modules/.installed: web/package-lock.json
+web/node_modules/.installed: web/package.json web/package-lock.json
+	@command -v node >/dev/null && command -v npm >/dev/null \
+		|| { echo "error: the page needs Node.js 18 or newer with npm: install nodejs and npm" >&2; exit 1; }
 	cd web && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-page-test: page
+page-test: page $(VENV)/installed-dev
 	$(BIN) -m pytest tests/web

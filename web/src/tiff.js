@@ -82,7 +82,7 @@ async function readBands(image, choice) {
       + " Both can be set under GeoTIFF.");
   if (valid) notices.push("Pixels without data are left out of the map.");
   const inverted = directory.getValue("PhotometricInterpretation") === WHITE_IS_ZERO;
-  const rgb = toBytes(rasters, valid, inverted ? range.toReversed() : range);
+  const rgb = toBytes(rasters, valid, inverted ? [range[1], range[0]] : range);
   return { rgb, valid, notices, raster: { bands, count, range, automatic: !choice?.range } };
 }
 
