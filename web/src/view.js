@@ -24,6 +24,7 @@ export function showImage(view) {
   const pixels = new Uint32Array(width * height);
   for (let i = 0, from = 0; i < pixels.length; i++, from += 3)
     pixels[i] = packed(rgb[from], rgb[from + 1], rgb[from + 2], 255);
+  $("stage").style.setProperty("--aspect", width / height);
   for (const id of ["image", "layer"]) Object.assign($(id), { width, height });
   put("image", pixels);
   drawResult();

@@ -30,11 +30,11 @@ async function odd(page) {
 }
 
 async function tenImages(page) {
-  const inRow = async () => {
-    for (let i = 0; i < 10; i++) await give(page, join(folder, "large", `${i % 2}.jpg`));
+  const inRow = async (count) => {
+    for (let i = 0; i < count; i++) await give(page, join(folder, "large", `${i % 2}.jpg`));
     return memory(browser);
   };
-  seen.memory = [await inRow(), await inRow()];
+  seen.memory = [await inRow(3), await inRow(10)];
 }
 
 async function settings(page) {
