@@ -19,5 +19,6 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 	cd web && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-page-test: page $(VENV)/installed-dev
-	$(BIN) -m pytest tests/web
+# Without Node.js the tests are skipped with the reason; pytest's status 5 says that none ran.
+page-test: $(if $(shell command -v node),page) $(VENV)/installed-dev
+	$(BIN) -m pytest tests/web || test $$? -eq 5

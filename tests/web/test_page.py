@@ -179,7 +179,7 @@ def test_every_setting_changes_what_is_shown(seen):
 
 
 def test_saved_files_agree_with_one_another(seen):
-    folder, _ = seen
+    folder, said = seen
     with Image.open(WEB / "samples" / "island.jpg") as image:
         pixels = np.asarray(image)
     levels, mask, cutout = (np.asarray(Image.open(folder / "saved" / name)) for name in ("map", "mask", "cutout"))
@@ -189,6 +189,9 @@ def test_saved_files_agree_with_one_another(seen):
     assert np.abs(cutout[..., :3].astype(int) - pixels).max() <= 1
     features = json.loads((folder / "saved" / "polygons").read_text())["features"]
     assert sum(feature["properties"]["pixels"] for feature in features) == (mask == 255).sum()
+    assert sorted(said["quick"]) == [
+        f"island_{kind}" for kind in ("cutout.png", "map.png", "mask.png", "polygons.geojson")
+    ]
 
 
 def test_tiles_of_two_sizes_are_blended(seen, network):
@@ -215,6 +218,8 @@ def test_tiles_can_be_cancelled_and_overtaken(seen):
     assert " of " in said["progress"]
     assert " s left" in said["progress"]
     assert said["cancelled"] == ["Cancelled. The earlier map is kept.", "320,640", True]
+    assert said["changed"] == [said["changed"][0], "448"]
+    assert said["changed"][0].startswith("700×500 pixels in ")
     assert said["overtaken"].startswith("1600×1200 pixels in ")
     assert "Compute 75 tiles" in said["offer"]
     assert said["accepted"] == "320,640"

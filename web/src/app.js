@@ -21,15 +21,17 @@ function say(text, bad = false) {
 
 function remark() {
   const texts = [...(state.fallback ? [state.fallback] : []), ...(state.image?.notices ?? [])];
-  $("notices").replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  const items = texts.map((text) => Object.assign(document.createElement("li"), { textContent: text }));
+  $("notices").replaceChildren(...items);
 }
 
-// Run the latest job: it waits for the one before, whose tiles are cancelled. A job that fails says so in one sentence.
+// Jobs run one after another. A newer job overtakes those that wait, and cancels the tiles that are being computed;
+// a save does neither. A job that fails says so in one sentence.
 let turn = 0;
 let last = Promise.resolve();
-function job(work) {
-  const own = ++turn;
-  cancel();
+function job(work, { overtakes = true } = {}) {
+  if (overtakes) cancel();
+  const own = overtakes ? ++turn : turn;
   last = last.then(async () => {
     if (own !== turn) return;
     document.body.setAttribute("aria-busy", "true");
@@ -42,6 +44,7 @@ function job(work) {
       if (own === turn) document.body.removeAttribute("aria-busy");
       $("work").hidden = true;
       allow(state.tiles !== null);
+      offer();
     }
   });
   return last;
@@ -77,36 +80,34 @@ function show(file) {
   return job(() => {
     [state.file, state.choice] = [file, null];
     $("raster").hidden = true;
-    $("tiles").value = "";
-    return read();
+    return read([]);
   });
 }
 
-async function read() {
+async function read(tiles) {
   say("Reading the image…");
   [state.image, state.tiles] = [null, null];
   allow(false);
   showImage(null);
   remark();
-  offer();
   state.image = await call("load", { file: state.file, choice: state.choice });
   remark();
   fillRaster(state.image.raster);
   showImage(state.image.view);
-  await predict();
+  await predict(tiles);
 }
 
 const chosenTiles = () => $("tiles").value.split(",").filter(Boolean).map(Number);
 
-async function predict() {
+async function predict(tiles) {
   const { width, height } = state.image;
-  const tiles = chosenTiles();
+  $("tiles").value = tiles.join(",");
   const all = countTiles(width, height, tiles);
   say(tiles.length ? `Computing ${all} tiles…` : "Computing the map…");
   showProgress(0, all, 0);
   $("work").hidden = !tiles.length;
   $("saving").disabled = true;
-  offer();
+  $("offer").hidden = true;
   const start = performance.now();
   try {
     const { milliseconds, extent, view } = await call("predict", { tiles }, ({ done }) =>
@@ -114,10 +115,9 @@ async function predict() {
     state.tiles = tiles;
     showMap(view, extent);
     say(`${width}×${height} pixels in ${Math.round(milliseconds)} ms (${engine}).`);
-    offer();
   } catch (error) {
     $("tiles").value = (state.tiles ?? []).join(",");
-    if (error.cancelled) error.message = state.tiles ? "Cancelled. The earlier map is kept." : "Cancelled. There is no map yet.";
+    if (error.cancelled) error.message += state.tiles ? " The earlier map is kept." : " There is no map yet.";
     throw error;
   }
 }
@@ -132,7 +132,8 @@ function showProgress(done, all, milliseconds) {
 function offer() {
   const { width = 0, height = 0 } = state.image ?? {};
   $("offer").hidden = width * height <= LARGE || state.tiles === null || state.tiles.length > 0;
-  if (!$("offer").hidden) $("offer-count").textContent = countTiles(width, height, OFFERED.split(",").map(Number));
+  if ($("offer").hidden) return;
+  $("offer-count").textContent = countTiles(width, height, OFFERED.split(",").map(Number));
 }
 
 function fillRaster(raster) {
@@ -145,9 +146,10 @@ function fillRaster(raster) {
 
 function chooseRaster() {
   const values = (name, count) => Array.from({ length: count }, (_, i) => $(`${name}-${i}`).valueAsNumber);
+  const tiles = chosenTiles();
   return job(() => {
     state.choice = { bands: values("band", 3), range: $("automatic").checked ? null : values("range", 2) };
-    return read();
+    return read(tiles);
   });
 }
 
@@ -161,7 +163,7 @@ function save(kind) {
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     const objects = count === undefined ? "" : ` Polygons: ${count}.`;
     say(`Saved as ${name}.${objects}${notice ? ` ${notice}` : ""}`);
-  });
+  }, { overtakes: false });
 }
 
 async function sample(button) {
@@ -192,28 +194,38 @@ function listenForImages() {
   addEventListener("paste", (event) => {
     const [file] = event.clipboardData.files;
     if (file) show(file);
-    else if (!event.target.closest?.("input")) say("The clipboard holds no image. Copy an image and paste again.", true);
+    else if (!event.target.closest?.("input"))
+      say("The clipboard holds no image. Copy an image and paste again.", true);
   });
   for (const button of document.querySelectorAll("[data-sample]"))
     button.addEventListener("click", () => sample(button));
 }
 
+function compute() {
+  const tiles = chosenTiles();
+  if (state.image) job(() => predict(tiles));
+}
+
+function changeProvider() {
+  const tiles = chosenTiles();
+  ready = open($("provider").value);
+  job(() => state.image && read(tiles));
+}
+
 function listenForSettings() {
-  for (const input of document.querySelectorAll('input[name="layer"], #colors')) input.addEventListener("change", drawResult);
+  for (const input of document.querySelectorAll('input[name="layer"], #colors'))
+    input.addEventListener("change", drawResult);
   $("threshold").addEventListener("input", drawResult);
   $("stretch").addEventListener("change", changeLevels);
-  $("tiles").addEventListener("change", () => state.image && job(predict));
+  $("tiles").addEventListener("change", compute);
   $("accept").addEventListener("click", () => {
     $("tiles").value = OFFERED;
-    job(predict);
+    compute();
   });
   $("cancel").addEventListener("click", cancel);
   $("read").addEventListener("click", chooseRaster);
   for (const i of [0, 1]) $(`range-${i}`).addEventListener("input", () => ($("automatic").checked = false));
-  $("provider").addEventListener("change", () => job(async () => {
-    await (ready = open($("provider").value));
-    if (state.image) await read();
-  }));
+  $("provider").addEventListener("change", changeProvider);
   for (const button of document.querySelectorAll("[data-save]"))
     button.addEventListener("click", () => save(button.dataset.save));
   document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());

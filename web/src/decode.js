@@ -36,7 +36,7 @@ function readJpegHeader(bytes) {
   return {};
 }
 
-// Return a JPEG file without APP1 and APP2 segments: browsers turn by EXIF and convert profiles whatever they are asked.
+// Return a JPEG file without APP1 and APP2 segments: browsers apply EXIF and profiles whatever is asked.
 function plainJpeg(bytes) {
   const parts = [bytes.subarray(0, 2)];
   let at = 2;
@@ -159,7 +159,8 @@ export async function decode(file, choice) {
       + "Crop the image, or use getsmaps.py.");
   const bytes = new Uint8Array(await file.arrayBuffer());
   const format = formatOf(bytes);
-  if (!format) throw new Problem("This file is not an image that the page reads. Choose PNG, JPEG, WebP, GIF, BMP or TIFF.");
+  if (!format)
+    throw new Problem("This file is not an image that the page reads. Choose PNG, JPEG, WebP, GIF, BMP or TIFF.");
   if (format === "TIFF") return openTiff(bytes.buffer, choice);
   const header = headerOf(bytes, format);
   if (!header.width || !header.height)

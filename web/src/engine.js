@@ -52,7 +52,8 @@ export async function openNetwork(provider) {
   worker.onmessage = receive;
   worker.onerror = (event) =>
     failAll(`The worker stopped: ${event.message || "its file cannot be loaded"}. Reload the page.`);
-  const files = embedded && { model: new Uint8Array(await unpacked(embedded.model)), wasm: await unpacked(embedded.wasm) };
+  const [model, wasm] = embedded ? await Promise.all([unpacked(embedded.model), unpacked(embedded.wasm)]) : [];
+  const files = embedded && { model: new Uint8Array(model), wasm };
   const { milliseconds } = await call("open", { provider, threads, folder, ...files });
   const name = provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}`;
   return { milliseconds, name };

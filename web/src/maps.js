@@ -38,17 +38,16 @@ const STOPS = {
     [251, 155, 6], [247, 209, 61], [252, 255, 164]],
 };
 
-export const COLOR_MAPS = Object.keys(STOPS);
-
 // Return 256×3 colors of a color map.
 export function colorTable(name) {
   const stops = STOPS[name];
   const table = new Uint8ClampedArray(256 * 3);
   for (let level = 0; level < 256; level++) {
     const place = (level / 255) * (stops.length - 1);
-    const left = Math.min(Math.floor(place), stops.length - 2);
+    const index = Math.min(Math.floor(place), stops.length - 2);
+    const [left, right] = [stops[index], stops[index + 1]];
     for (let channel = 0; channel < 3; channel++)
-      table[level * 3 + channel] = stops[left][channel] + (place - left) * (stops[left + 1][channel] - stops[left][channel]);
+      table[level * 3 + channel] = left[channel] + (place - index) * (right[channel] - left[channel]);
   }
   return table;
 }

@@ -105,7 +105,8 @@ export function polygonsOf(mask, levels, width, height, { smallest = 1, geo = nu
   const features = shapes.flatMap(({ outer, holes }, label) => {
     if (!outer) return [];
     const { pixels, sum, max } = measures[label];
-    const properties = { pixels, mean_saliency: rounded(sum / pixels / 255, 4), max_saliency: rounded(max / 255, 4) };
+    const [mean, most] = [sum / pixels / 255, max / 255];
+    const properties = { pixels, mean_saliency: rounded(mean, 4), max_saliency: rounded(most, 4) };
     const rings = [outer, ...holes];
     if (geo) properties.area_m2 = rounded(rings.reduce((total, ring) => total + geo.areaOf(ring), 0), 2);
     return [{ type: "Feature", properties, geometry: { type: "Polygon", coordinates: rings } }];

@@ -78,8 +78,8 @@ async function readBands(image, choice) {
   const range = choice?.range ?? (plain ? [0, 2 ** bits - 1] : percentiles(rasters, valid));
   const notices = [];
   if (!plain)
-    notices.push(`This file has ${bits}-bit ${TYPES[format] ?? ""} pixels: ${range[0]} becomes black, ${range[1]} white.`
-      + " Both can be set under GeoTIFF.");
+    notices.push(`This file has ${bits}-bit ${TYPES[format] ?? ""} pixels: `
+      + `${range[0]} becomes black, ${range[1]} white. Both can be set under GeoTIFF.`);
   if (valid) notices.push("Pixels without data are left out of the map.");
   const inverted = directory.getValue("PhotometricInterpretation") === WHITE_IS_ZERO;
   const rgb = toBytes(rasters, valid, inverted ? [range[1], range[0]] : range);

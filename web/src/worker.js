@@ -102,41 +102,48 @@ async function predict({ tiles }, report) {
   const size = tiles.length ? { width, height } : { width: OUT, height: OUT };
   result = { saliency: withoutNodata(saliency, size.width, size.height), ...size };
   const [w, h] = viewSize(image);
-  return { milliseconds, extent: extentOf(saliency), view: withoutNodata(resizeMap(saliency, size.width, size.height, w, h).slice(), w, h) };
+  const view = withoutNodata(resizeMap(saliency, size.width, size.height, w, h).slice(), w, h);
+  return { milliseconds, extent: extentOf(saliency), view };
 }
 
 // Return gray levels and their size: as getsmaps.py writes them, or at the image's own size.
 function levelsOf({ size, stretch }) {
   let { saliency, width, height } = result;
   if (size === "original" && (width !== image.width || height !== image.height)) {
-    saliency = withoutNodata(resizeMap(saliency, width, height, image.width, image.height), image.width, image.height);
+    saliency = resizeMap(saliency, width, height, image.width, image.height);
     ({ width, height } = image);
+    withoutNodata(saliency, width, height);
   }
   return { levels: grayLevels(stretch ? stretched(saliency) : saliency), width, height };
 }
 
-async function save(settings) {
-  const { kind, threshold, smallest } = settings;
-  const own = kind === "cutout" || kind === "polygons" ? { ...settings, size: "original" } : settings;
-  const { levels, width, height } = levelsOf(own);
-  const name = `${image.name.replace(/\.[^.]*$/, "")}_${kind}`;
-  if (kind === "map") return { blob: await encodePng(levels, width, height, 1), name: `${name}.png` };
-  const mask = levels.map((level) => (level >= threshold ? 255 : 0));
-  if (kind === "mask") return { blob: await encodePng(mask, width, height, 1), name: `${name}.png` };
-  if (kind === "cutout") {
-    const rgba = new Uint8Array(width * height * 4);
-    for (let i = 0; i < levels.length; i++) {
-      rgba.set(image.rgb.subarray(i * 3, i * 3 + 3), i * 4);
-      rgba[i * 4 + 3] = mask[i] && levels[i];
-    }
-    return { blob: await encodePng(rgba, width, height, 4), name: `${name}.png` };
+function cutOut(levels, mask) {
+  const rgba = new Uint8Array(levels.length * 4);
+  for (let i = 0, from = 0, to = 0; i < levels.length; i++) {
+    for (let channel = 0; channel < 3; channel++) rgba[to++] = image.rgb[from++];
+    rgba[to++] = mask[i] && levels[i];
   }
+  return rgba;
+}
+
+function polygons(mask, levels, width, height, smallest) {
   const toLonLat = image.geo?.toLonLat;
   const found = polygonsOf(mask, levels, width, height, { smallest, geo: toLonLat ? { toLonLat, areaOf } : null });
-  const notice = image.geo && !toLonLat
-    ? `The page does not know the map projection (EPSG ${image.geo.code ?? "code missing"}), so they are in pixels.` : null;
-  return { blob: new Blob([JSON.stringify(found)], { type: "application/geo+json" }), name: `${name}.geojson`,
-    count: found.features.length, notice };
+  const unknown = image.geo && !toLonLat;
+  return { blob: new Blob([JSON.stringify(found)], { type: "application/geo+json" }), count: found.features.length,
+    notice: unknown ? `They are in pixels: the page does not know the map projection ${image.geo.code ?? ""}.` : null };
+}
+
+// kind: map, mask, cutout or polygons. Return {blob, name}, of polygons count and notice too.
+async function save({ kind, threshold, smallest, ...settings }) {
+  const own = kind === "cutout" || kind === "polygons";
+  const { levels, width, height } = levelsOf(own ? { ...settings, size: "original" } : settings);
+  const mask = levels.map((level) => (level >= threshold ? 255 : 0));
+  const name = `${image.name.replace(/\.[^.]*$/, "")}_${kind}`;
+  if (kind === "polygons") return { name: `${name}.geojson`, ...polygons(mask, levels, width, height, smallest) };
+  const blob = kind === "cutout" ? await encodePng(cutOut(levels, mask), width, height, 4)
+    : await encodePng(kind === "map" ? levels : mask, width, height, 1);
+  return { name: `${name}.png`, blob };
 }
 
 // ONNX Runtime throws numbers too.

@@ -31,7 +31,8 @@ export const faint = (page) => page.evaluate(() => {
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
     const hidden = !element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
-    if (hidden || !walker.currentNode.textContent.trim() || element.matches(":disabled, :disabled *, script, style")) continue;
+    const exempt = element.matches(":disabled, :disabled *, script, style");
+    if (hidden || exempt || !walker.currentNode.textContent.trim()) continue;
     const [ink, behind] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
     const contrast = (Math.max(ink, behind) + 0.05) / (Math.min(ink, behind) + 0.05);
     if (contrast < 4.5) found.push(`${element.textContent.trim().slice(0, 30)}: ${contrast.toFixed(2)}`);
@@ -50,8 +51,10 @@ export async function tabbed(page) {
       if (!element || element === document.body) return null;
       const near = [element, element.nextElementSibling, element.closest("label")].filter(Boolean);
       const name = element.id || element.dataset.sample || element.dataset.save || element.name || element.textContent;
-      const shown = near.some((one) => getComputedStyle(one).outlineStyle === "solid" && one.getBoundingClientRect().width > 8
-        && getComputedStyle(one).opacity !== "0");
+      const shown = near.some((one) => {
+        const { outlineStyle, opacity } = getComputedStyle(one);
+        return outlineStyle === "solid" && opacity !== "0" && one.getBoundingClientRect().width > 8;
+      });
       return { name, shown };
     });
     if (!at || reached.includes(at.name)) break;

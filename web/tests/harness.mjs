@@ -35,11 +35,13 @@ export async function serve(isolated = false) {
   return { url: `http://127.0.0.1:${server.address().port}/`, sent, close: () => server.close() };
 }
 
-export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: FLAGS });
+export const launch = () =>
+  chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: FLAGS });
 
 // Open a page that collects what must not happen in `page.faults`.
 export async function open(browser, url, { script, ...options } = {}) {
-  const context = await browser.newContext({ acceptDownloads: true, viewport: { width: 1280, height: 900 }, ...options });
+  const viewport = { width: 1280, height: 900 };
+  const context = await browser.newContext({ acceptDownloads: true, viewport, ...options });
   context.setDefaultTimeout(PATIENCE);
   if (script) await context.addInitScript(script);
   const page = await context.newPage();
@@ -68,7 +70,8 @@ export async function after(page, act) {
   return status(page);
 }
 
-export const ready = (page) => page.waitForFunction(() => / is ready /.test(document.getElementById("status").textContent));
+export const ready = (page) =>
+  page.waitForFunction(() => / is ready /.test(document.getElementById("status").textContent));
 
 export const give = (page, file) => after(page, () => page.setInputFiles("#file", file));
 

@@ -1,4 +1,4 @@
-// `node modules.mjs`: read a JSON object of cases from standard input, run the page's modules on them, print the results.
+// `node modules.mjs`: read a JSON object of cases from standard input, and print what the page's modules make of them.
 
 import { readFileSync } from "node:fs";
 import { areaOf, lonLatOf } from "../src/geo.js";
@@ -32,7 +32,8 @@ async function tiff({ path, choice }) {
 
 const results = {
   rgb: cases.rgb.map(({ pixels, width, height, to }) => list(resizeRgb(Uint8Array.from(pixels), width, height, ...to))),
-  map: cases.map.map(({ pixels, width, height, to }) => list(resizeMap(Float32Array.from(pixels), width, height, ...to))),
+  map: cases.map.map(({ pixels, width, height, to }) =>
+    list(resizeMap(Float32Array.from(pixels), width, height, ...to))),
   polygons: cases.polygons.map(({ mask, width, height }) => {
     const levels = Uint8Array.from(mask, (value) => value * 200);
     return polygonsOf(Uint8Array.from(mask), levels, width, height);
@@ -46,6 +47,7 @@ const results = {
   tiffs: await Promise.all(cases.tiffs.map(tiff)),
   tiles: await Promise.all(cases.tiles.map(async ({ pixels, width, height, sizes }) =>
     list(await tiledSaliency(width, height, sizes, async (x, y, w, h) =>
-      Float32Array.from({ length: w * h }, (_, i) => pixels[(y + Math.floor(i / w)) * width + x + (i % w)] * (x + 1)))))),
+      Float32Array.from({ length: w * h }, (_, i) =>
+        pixels[(y + Math.floor(i / w)) * width + x + (i % w)] * (x + 1)))))),
 };
 console.log(JSON.stringify(results));

@@ -59,6 +59,12 @@ async function settings(page) {
   await page.selectOption("#size", "original");
   await page.fill("#smallest", "1");
   for (const kind of ["map", "mask", "cutout", "polygons"]) await keep(page, kind);
+  const names = [];
+  page.on("download", (download) => names.push(download.suggestedFilename()));
+  await page.evaluate(() => document.querySelectorAll("[data-save]").forEach((button) => button.click()));
+  for (let i = 0; i < 500 && names.length < 4; i++) await page.waitForTimeout(20);
+  page.removeAllListeners("download");
+  seen.quick = names;
   await page.check("#stretch");
 }
 
@@ -89,6 +95,9 @@ async function tiles(page) {
   await page.click("#cancel");
   await idle(page);
   seen.cancelled = [await status(page), await page.inputValue("#tiles"), await page.isEnabled("#saving")];
+  await page.selectOption("#tiles", "224");
+  await page.waitForFunction(() => document.getElementById("progress").value > 0.1);
+  seen.changed = [await after(page, () => page.selectOption("#tiles", "448")), await page.inputValue("#tiles")];
   await page.selectOption("#tiles", "224");
   await page.waitForFunction(() => document.getElementById("progress").value > 0.1);
   seen.overtaken = await after(page, () => page.setInputFiles("#file", join(folder, "large", "0.jpg")));
