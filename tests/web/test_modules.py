@@ -51,8 +51,9 @@ def hann_blend(pixels: np.ndarray, size: int) -> np.ndarray:
     height, width = pixels.shape
     total, weights = np.zeros(pixels.shape), np.zeros(pixels.shape)
 
-    def starts(length: int) -> list[int]:
-        return [*range(0, max(length - size, 0), size // 2), max(length - size, 0)]
+    def starts(length: int) -> np.ndarray:
+        last = max(length - size, 0)
+        return np.rint(np.linspace(0, last, -(-last // (size // 2)) + 1)).astype(int)
 
     for y in starts(height):
         for x in starts(width):

@@ -33,6 +33,7 @@ ODD = {
     "broken.png": "broken",
     "cmyk.jpg": "CMYK",
     "cut.tif": "cannot be decoded",
+    "dark.png": "as if they had 11 or 12 bits",
     "deep.png": "16 bits a channel",
     "empty.png": "is empty",
     "head.jpg": "broken",
@@ -81,6 +82,7 @@ def write_odd(folder: Path) -> None:
         image.save(folder / f"animated.{suffix}", save_all=True, append_images=[image.rotate(90)])
     image.convert("CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 8).save(folder / "dark.png")
     (folder / "empty.png").write_bytes(b"")
     image.save(folder / "broken.png")
     whole = (folder / "broken.png").read_bytes()
@@ -203,8 +205,12 @@ def test_tiles_of_two_sizes_are_blended(seen, network):
         total, weights = np.zeros((2, height, width))
         h, w = min(tile, height), min(tile, width)
         weight = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in (h, w)))
-        for y in (*range(0, height - h, tile // 2), height - h):
-            for x in (*range(0, width - w, tile // 2), width - w):
+        rows, columns = (
+            np.rint(np.linspace(0, n - side, -(-(n - side) // (tile // 2)) + 1)).astype(int)
+            for n, side in ((height, h), (width, w))
+        )
+        for y in rows:
+            for x in columns:
                 seen_there = Image.fromarray(network(image.crop((x, y, x + w, y + h))))
                 total[y : y + h, x : x + w] += weight * np.asarray(seen_there.resize((w, h), Image.Resampling.BILINEAR))
                 weights[y : y + h, x : x + w] += weight

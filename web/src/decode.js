@@ -5,6 +5,7 @@ import { Problem, refuseHuge } from "./problem.js";
 import { openTiff } from "./tiff.js";
 
 const MOST_BYTES = 400e6;
+const DARK_SHARE = 0.001; // of the values, as in datasets/file_warnings.py
 
 function text(bytes, at, length) {
   return String.fromCharCode(...bytes.subarray(at, at + length));
@@ -140,6 +141,18 @@ async function browserPixels(file, notices) {
   return { width, height, rgb };
 }
 
+// Refuse 16-bit values that hardly reach a quarter of their range: the high byte would be almost black.
+function refuseDark(rgb) {
+  let [bright, black] = [0, true];
+  for (const value of rgb) {
+    if (value >= 64) bright++;
+    if (value) black = false;
+  }
+  if (!black && bright <= DARK_SHARE * rgb.length)
+    throw new Problem("This file's 16-bit values hardly reach a quarter of their range, as if they had 11 or 12 bits. "
+      + "Save it with 8 bits, or as TIFF, whose range the page can set.");
+}
+
 const WITHOUT_METADATA = { JPEG: plainJpeg, WebP: plainWebp };
 
 function remarks(format, header) {
@@ -169,6 +182,10 @@ export async function decode(file, choice) {
     throw new Problem(`This JPEG file has ${header.depth} bits a channel and the page reads 8. Save it as PNG.`);
   refuseHuge(header.width, header.height);
   const notices = remarks(format, header);
-  if (format === "PNG") return { width: header.width, height: header.height, rgb: await decodePng(bytes), notices };
+  if (format === "PNG") {
+    const rgb = await decodePng(bytes);
+    if (header.depth === 16) refuseDark(rgb);
+    return { width: header.width, height: header.height, rgb, notices };
+  }
   return { ...(await browserPixels(WITHOUT_METADATA[format]?.(bytes) ?? file, notices)), notices };
 }

@@ -1,11 +1,16 @@
 // Large images in overlapping tiles of one or several sizes, blended by Hann weights: only blending leaves no seams.
 
-// Return the first pixel of each tile: half a tile apart, the last one flush with the end.
+// Round half to even, as numpy does.
+function rounded(value) {
+  const up = Math.round(value);
+  return up - value === 0.5 && up % 2 ? up - 1 : up;
+}
+
+// Return the first pixel of each tile: evenly spaced, half a tile apart at most, as inference/scenes places them.
 export function tileStarts(length, tile) {
-  if (length <= tile) return [0];
-  const starts = [];
-  for (let at = 0; at + tile < length; at += tile / 2) starts.push(at);
-  return [...starts, length - tile];
+  const last = Math.max(length - tile, 0);
+  const steps = Math.ceil(last / (tile / 2));
+  return Array.from({ length: steps + 1 }, (_, i) => (steps ? rounded((last * i) / steps) : 0));
 }
 
 // Return the number of tiles of all sizes.

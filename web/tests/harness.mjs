@@ -23,7 +23,7 @@ export async function serve(isolated = false) {
     const path = decodeURIComponent(new URL(request.url, "http://x").pathname).replace(/\/$/, "/index.html");
     const file = join(SITE, path);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404).end();
-    zipped[path] ??= gzipSync(readFileSync(file), { level: 6 });
+    zipped[path] ??= gzipSync(readFileSync(file), { level: path.includes("asyncify") ? 0 : 6 }); // WebGPU's: 27 MB
     sent[path] = (sent[path] ?? 0) + zipped[path].length;
     const headers = isolated
       ? { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" } : {};

@@ -185,35 +185,30 @@ async function single() {
   await page.context().close();
 }
 
-// A page that is told of a WebGPU adapter, which the worker then does not find.
-async function fallback() {
-  const script = () => {
-    Object.defineProperty(navigator, "gpu", { value: { requestAdapter: () => Promise.resolve({}) } });
-  };
-  const page = await open(browser, server.url, { script });
-  await ready(page);
+// The page is told of a WebGPU adapter, which the worker then does not find.
+const withAdapter = () =>
+  Object.defineProperty(navigator, "gpu", { value: { requestAdapter: () => Promise.resolve({}) } });
+
+async function fallback(page) {
   await after(page, () => page.click('[data-sample="tanks"]'));
   const line = await after(page, () => page.selectOption("#provider", "webgpu"));
   seen.fallback = [line, await remarks(page), await page.inputValue("#provider")];
-  await page.context().close();
+}
+
+async function timed(step, ...options) {
+  const start = Date.now();
+  await step(...options);
+  seen.times[step.name] = Date.now() - start;
 }
 
 try {
-  const page = await open(browser, server.url);
+  const page = await open(browser, server.url, { script: withAdapter });
   await ready(page);
-  const steps = { access, parity, odd, settings, divider, tiles, geotiff, dropAndPaste, tenImages, offline };
-  for (const [name, step] of Object.entries(steps)) {
-    const start = Date.now();
-    await step(page);
-    seen.times[name] = Date.now() - start;
-  }
+  const steps = [access, parity, odd, settings, divider, tiles, geotiff, dropAndPaste, tenImages, offline, fallback];
+  for (const step of steps) await timed(step, page);
   seen.faults.push(...page.faults);
   await page.context().close();
-  for (const step of [single, fallback]) {
-    const start = Date.now();
-    await step();
-    seen.times[step.name] = Date.now() - start;
-  }
+  await timed(single);
 } catch (error) {
   seen.stopped = error.stack;
 } finally {
