@@ -47,8 +47,11 @@ def print_parity(name: str, page: Path, reference: Path) -> None:
             for path in paths
         ]
         pixels = np.concatenate([gap.ravel() for gap in gaps])
-        share, more = (pixels > 0).mean(), (pixels > 1).mean()
-        print(f"{name:28} {suffix:4} n={len(paths)} max {pixels.max():3}  over 0: {share:.5%}  over 1: {more:.5%}")
+        differing, more = (pixels > 0).mean(), (pixels > 1).mean()
+        print(
+            f"{name:28} {suffix:4} n={len(paths)}  max {pixels.max():3}  mean {pixels.mean():.4f}"
+            f"  over 0: {differing:.4%}  over 1: {more:.4%}"
+        )
 
 
 def print_times(found: dict) -> None:
@@ -67,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the built page.")
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
     parser.add_argument("--num-images", type=int, default=50, metavar="N", help="images (default: %(default)s)")
+    parser.add_argument("--parity-only", action="store_true", help="measure no times")
     options = parser.parse_args()
     if not (ROOT / "site" / "index.html").is_file():
         sys.exit("error: site/ is missing: run make page")
@@ -79,6 +83,7 @@ def main() -> None:
             shutil.copy(path, folder / "images" / path.name)
             open_image(path).save(folder / "images" / f"{path.stem}.png")
         command = ["node", str(ROOT / "web" / "tests" / "measure.mjs"), str(folder)]
+        command += ["parity"] * options.parity_only
         ran = subprocess.run(command, check=True, capture_output=True, text=True)
         for name, weights in (("page's network", ["--weights", str(NETWORK)]), ("default weights", [])):
             reference_maps(folder / "jpg", folder / name, weights)

@@ -5,9 +5,7 @@ MODEL ?= web/model.onnx
 
 .PHONY: page page-test
 
-page: site/index.html
-
-site/index.html: web/build.mjs $(MODEL) web/node_modules/.installed $(wildcard web/src/* web/samples/*)
+page: $(MODEL) web/node_modules/.installed
 	node web/build.mjs '$(MODEL)' site
 
 web/model.onnx: web/model.py weights/lite2_eorssd_int8.onnx | $(VENV)/installed-dev

@@ -26,7 +26,7 @@ async function open({ threads, provider, model, wasm, folder }) {
   const data = model ?? (await fetchBytes(new URL("model.onnx", folder)));
   // Without this ONNX Runtime would unpack the 8-bit weights again for every image.
   const extra = { session: { disable_quant_qdq: "1" } };
-  session = await ort.InferenceSession.create(data, { executionProviders: [provider], extra });
+  session = await ort.InferenceSession.create(data, { executionProviders: [provider], extra, logSeverityLevel: 3 });
   return { milliseconds: performance.now() - start };
 }
 

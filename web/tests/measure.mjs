@@ -1,4 +1,4 @@
-// `node measure.mjs FOLDER`: compute the maps of FOLDER/images/* into FOLDER/maps, and measure times and memory.
+// `node measure.mjs FOLDER [parity]`: compute the maps of FOLDER/images/* into FOLDER/maps, and measure times and memory.
 // Print one JSON object; web/measure.py makes tables of it.
 
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
@@ -46,7 +46,7 @@ async function maps() {
   await browser.close();
 }
 
-for (const threads of [1, 2]) {
+for (const threads of process.argv[3] === "parity" ? [] : [1, 2]) {
   found.first[threads] = [];
   for (let i = 0; i < OPENED; i++) found.first[threads].push(await firstMap(threads));
   found.warm[threads] = await warm(threads);
