@@ -2,7 +2,7 @@
 
 export const embedded = globalThis.EMBEDDED ?? null; // in the single-file form: {worker, wasm, model}, gzip in base64
 export const folder = new URL("./", document.baseURI).href;
-const MOST_THREADS = 4; // more do not make this network faster
+const MOST_THREADS = 4; // the rest of the cores are for the browser and for other programs
 const isolated = globalThis.crossOriginIsolated && !embedded;
 const most = isolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
 const threads = Math.min(Math.max(Number(new URLSearchParams(location.search).get("threads")) || most, 1), most);
