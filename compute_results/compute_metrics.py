@@ -26,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from compute_results import table_config
+from compute_results.exclusion import leave_out, read_stems
 from compute_results.matching import Matching, describe, match_maps
 from compute_results.options import CommandParser, check_name, maps_by_method
 from compute_results.protocols import PROTOCOLS
@@ -51,7 +52,12 @@ def main() -> None:
         if output.exists() and not output.is_dir():
             raise ValueError(f"{output} is a file: give --output a folder")
         scores = Scores(protocol, config.datasets)
-        score_all(scores, match_all(config, arguments.allow_missing), arguments.workers)
+        stems = read_stems(arguments.exclude) if arguments.exclude else []
+        matchings, excluded = leave_out(match_all(config, arguments.allow_missing), stems)
+        for dataset, found in excluded.items():
+            scores.excluded[dataset] = found
+            scores.notes.append(f"{dataset}: {len(found)} images excluded ({', '.join(found)}).")
+        score_all(scores, matchings, arguments.workers)
         files = render(scores)
         print(files.pop(""), end="")
         write_all(files, output)
@@ -180,6 +186,9 @@ def _parser() -> CommandParser:
         "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per processor)"
     )
     parser.add_argument("--allow-missing", action="store_true", help="score the maps that exist, and report the count")
+    parser.add_argument(
+        "--exclude", type=Path, metavar="FILE", help="leave out the images named in FILE, one stem a line"
+    )
     parser.add_renamed("--out", "--output")
     return parser
 

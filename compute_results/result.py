@@ -62,12 +62,14 @@ class Scores:
         datasets: the groups of columns, in order.
         results: by (method, data set), in the order of the rows; a pair without a result is an empty cell.
         notes: remarks below the table, such as a count of missing maps.
+        excluded: stems that were left out, by data set.
     """
 
     protocol: str
     datasets: list[str]
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    excluded: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:

@@ -83,7 +83,8 @@ def as_latex(scores: Scores) -> str:
 
 def as_json(scores: Scores) -> str:
     """Return the scores at full precision: `{"protocol", "results": [{"method", "dataset", "images", metrics …}]}`."""
-    return json.dumps({"protocol": scores.protocol, "results": _records(scores)}, indent=1) + "\n"
+    excluded = {"excluded": scores.excluded} if scores.excluded else {}
+    return json.dumps({"protocol": scores.protocol, **excluded, "results": _records(scores)}, indent=1) + "\n"
 
 
 def as_csv(scores: Scores) -> str:
@@ -110,6 +111,7 @@ def to_csv(records: list[dict], float_format: str | None = None) -> str:
 def _records(scores: Scores) -> list[dict]:
     return [
         {"method": method, "dataset": dataset, "images": result.images}
+        | ({"excluded": len(scores.excluded.get(dataset, []))} if scores.excluded else {})
         | {name: result.figures[name] for name in PROTOCOLS[scores.protocol].names}
         for (method, dataset), result in scores.results.items()
     ]
