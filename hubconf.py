@@ -45,8 +45,8 @@ def sral(
     Another network in the detector's place (`host`) returns `logits` only.
 
     The training network, `network(rgb, ycbcr)`, also takes the images as full-range YCbCr in [0, 1], B×3×H×W. Its dict
-    holds what the joint loss reads: `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with
-    ASRD `sr_image`, `sr_residual` and `sr_features`; with TFGM `guidance` and `fused`, B×3×2H×2W each.
+    holds `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with ASRD `sr_image`, `sr_residual`
+    and `sr_features`; with TFGM `guidance` and `fused`. Its statistics are in `network.config.detector`.
 
     Args:
         weights: a weights file (.safetensors), which carries its configuration. None builds a network with random
@@ -54,7 +54,7 @@ def sral(
         training: return the training network in training mode; otherwise the detector in eval mode, also where the
             file holds a training network.
         encoder_weights: weights of the encoder, without `weights`: 'none', 'imagenet' (downloaded by timm) or a file.
-        token_weights: the same of the transformer in `tokens`: 'none', 'pretrained' (downloaded) or a file.
+        token_weights: the same for the transformer in `tokens`: 'none', 'pretrained' (downloaded) or a file.
         host_file: a Python file that registers your own network, which `weights` or `host` names; it is executed.
         config: settings that differ from the defaults, without `weights`: `encoder`, `width`, `head_channels`,
             `input_size`, `encoder_size`, `head`, `refined`, `mean`, `std`, `tokens`, `host`; with `training` also

@@ -80,4 +80,4 @@ done
 average runs/lite2_2062/last.safetensors runs/lite2_2063/last.safetensors --output runs/lite2_eight.safetensors
 
 # 9
-"$PYTHON" -m tools.prune runs/lite2_eight.safetensors runs/lite2_eorssd.safetensors --half
+"$PYTHON" -m tools.prune runs/lite2_eight.safetensors --output runs/lite2_eorssd.safetensors --half

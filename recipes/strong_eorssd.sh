@@ -37,7 +37,7 @@ train --weights runs/strong/best.safetensors --epochs 6 --optimizer.lr 7e-4 --op
   --output runs/strong2
 train --weights runs/strong2/best.safetensors --epochs 5 "${FURTHER[@]}" --seed 2022 --output runs/strong3
 average runs/strong3/last.safetensors runs/strong2/best.safetensors --output runs/strong_mean.safetensors
-prune runs/strong_mean.safetensors runs/strong_half.safetensors
+prune runs/strong_mean.safetensors --output runs/strong_half.safetensors
 
 # 2
 for seed in 2024 2025; do
@@ -88,4 +88,4 @@ done
 average runs/strong_2066/last.safetensors runs/strong_2067/last.safetensors --output runs/strong_ten.safetensors
 
 # 9
-prune runs/strong_ten.safetensors runs/strong_eorssd.safetensors
+prune runs/strong_ten.safetensors --output runs/strong_eorssd.safetensors

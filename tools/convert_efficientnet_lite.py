@@ -16,6 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 from torch import Tensor, nn
 

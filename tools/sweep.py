@@ -37,12 +37,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PrivateAttr, ValidationError
 
+from compute_results.options import CommandParser
 from compute_results.table_config import UniqueKeys
 from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
@@ -169,11 +170,6 @@ def _settings(name: str, options: Sequence[str]) -> TrainingConfig:
     return start.settings
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        sys.exit(f"error: {one_line(message)} (see {self.prog} --help)")
-
-
 def _test_set(text: str) -> tuple[str, str]:
     name, _, root = text.partition("=")
     if not name or not root:
@@ -188,10 +184,8 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m tools.sweep", usage="python -m tools.sweep [options] [-- --key value ...]",
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+    usage = "python -m tools.sweep [options] [-- --key value ...]"
+    parser = CommandParser(prog="python -m tools.sweep", usage=usage, description=__doc__)
     add = parser.add_argument
     add("--list", type=Path, metavar="LIST.yaml", help="the list of runs, in the layout above")
     add("--configs", nargs="+", default=[], metavar="FILE", help="without a list: configuration files")

@@ -114,3 +114,11 @@ def test_code_in_a_checkpoint_is_not_run(root, tmp_path):
     assert len(run.stderr.splitlines()) == 1
     assert "bad.pth: not a plain state dict" in run.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.pth"]
+
+
+@pytest.mark.parametrize("name", ["convert_released", "convert_dinov2", "convert_efficientnet_lite", "prune"])
+def test_each_command_starts_by_itself(root, name):
+    """timm is imported after `utils.torchvision_operators`, whatever the command imports first."""
+    command = [sys.executable, "-m", f"tools.{name}", "--help"]
+    shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "--output" in shown
