@@ -18,20 +18,21 @@ import argparse
 import io
 import os
 import sys
-import time
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from compute_results import table_config
+from compute_results.evaluation import evaluate
 from compute_results.exclusion import leave_out, read_stems
 from compute_results.matching import Matching, describe, match_maps
 from compute_results.options import CommandParser, check_name, maps_by_method
 from compute_results.protocols import PROTOCOLS
 from compute_results.result import Scores
-from compute_results.scoring import load_protocol, score
+from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
 from utils.files import atomic_write
@@ -51,13 +52,13 @@ def main() -> None:
         output = arguments.output or config.output or Path("runs") / f"scores_{protocol}"
         if output.exists() and not output.is_dir():
             raise ValueError(f"{output} is a file: give --output a folder")
-        scores = Scores(protocol, config.datasets)
         stems = read_stems(arguments.exclude) if arguments.exclude else []
         matchings, excluded = leave_out(match_all(config, arguments.allow_missing), stems)
+        report = partial(print, file=sys.stderr)
+        scores = evaluate(matchings, [protocol], arguments.workers, config.datasets, False, report)[protocol]
         for dataset, found in excluded.items():
             scores.excluded[dataset] = found
             scores.notes.append(f"{dataset}: {len(found)} images excluded ({', '.join(found)}).")
-        score_all(scores, matchings, arguments.workers)
         files = render(scores)
         print(files.pop(""), end="")
         write_all(files, output)
@@ -84,21 +85,6 @@ def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str],
         remedy = "" if allow_missing else " [--allow-missing scores the maps that have a mask]"
         raise ValueError("\nerror: ".join(problems) + remedy)
     return matchings
-
-
-def score_all(scores: Scores, matchings: Mapping[tuple[str, str], Matching], workers: int | None = None) -> None:
-    """Score every method on every set into `scores`; missing or surplus maps become a note under the table."""
-    for (method, dataset), matching in matchings.items():
-        start = time.perf_counter()
-        result = score(matching.pairs, scores.protocol, workers, label=f"{method} on {dataset}")
-        seconds = time.perf_counter() - start
-        spent = f"{seconds:.1f} s, {1000 * seconds / result.images:.1f} ms per image"
-        print(f"{method} on {dataset}: {result.images} images in {spent}", file=sys.stderr)
-        scores.results[method, dataset] = result
-        if matching.missing or matching.surplus:
-            total = result.images + len(matching.missing)
-            note = f"{method} on {dataset}: {result.images} of {total} masks scored; {describe(matching)}."
-            scores.notes.append(note)
 
 
 def render(scores: Scores) -> dict[str, str | bytes]:
