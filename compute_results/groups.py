@@ -11,8 +11,10 @@ A CSV file has a line of headings. Its column `stem` names the images; every oth
 `dataset` a line is for that data set alone. A column of more than twelve different numbers is cut at its quartiles.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +24,6 @@ from compute_results.result import GroupScores, Scores
 from compute_results.significance import figures_over
 
 BUILT_IN = ("size", "objects", "border")
-
-FEW = 10
-"""Tables mark groups with fewer images than this."""
 
 MOST_GROUPS = 60
 """A column of text with more different values than this does not group images."""
@@ -58,27 +57,69 @@ def built_in_groupings(masks: Mapping[str, MaskFeatures], names: Sequence[str] =
     return groupings
 
 
-def read_groupings(path: Path, dataset: str, stems: Sequence[str]) -> list[Grouping]:
-    """Group a data set's images by the columns of a CSV file.
+def read_groupings(path: Path, stems: Mapping[str, Sequence[str]]) -> dict[str, list[Grouping]]:
+    """Group the images of data sets by the columns of a CSV file.
 
     Images that the file does not name form a group of their own. Lines for other images are skipped.
+
+    Args:
+        path: the file.
+        stems: the images by data set.
+
+    Returns:
+        The groupings by data set, of those of which the file names an image.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: the file is not such a CSV file, names an image twice, or names none of the images.
     """
-    table = _read_table(path)
-    if "dataset" in table:
-        table = table[table["dataset"] == dataset].drop(columns="dataset")
-    table = table[table["stem"].isin(set(stems))]
-    if table.empty:
-        raise ValueError(
-            f"--groups {path} names no image of {dataset}: its column stem must hold names like {stems[0]}"
-        )
-    twice = table["stem"][table["stem"].duplicated()]
-    if len(twice):
-        raise ValueError(f"--groups {path} names {twice.iloc[0]} twice: give each image one line")
-    return [_column(path, table.set_index("stem")[name], stems) for name in table.columns if name != "stem"]
+    table, groupings = _read_table(path), {}
+    for dataset, images in stems.items():
+        own = table[table["stem"].isin(set(images))]
+        if "dataset" in own:
+            own = own[own["dataset"] == dataset].drop(columns="dataset")
+        if own["stem"].duplicated().any():
+            twice = own["stem"][own["stem"].duplicated()].iloc[0]
+            raise ValueError(f"--groups {path} names {twice} of {dataset} twice: give each image one line")
+        if not own.empty:
+            columns = own.set_index("stem")
+            groupings[dataset] = [_column(path, columns[name], images) for name in columns]
+    if not groupings:
+        example = next(image for images in stems.values() for image in images)
+        raise ValueError(f"--groups {path} names none of the images: its column stem must hold names like {example}")
+    return groupings
+
+
+class Request:
+    """What images are to be grouped by, as the command's `--groups` names it.
+
+    A CSV file is read, and its errors are raised, when the request is made. The masks are described later.
+    """
+
+    def __init__(self, names: Sequence[str], stems: Mapping[str, Sequence[str]]) -> None:
+        """Read the files among `names`, of images by data set; the other names are built-in groups.
+
+        Raises:
+            OSError, ValueError: as `read_groupings`, or two groupings have the same name.
+        """
+        self._built_in = [name for name in dict.fromkeys(names or BUILT_IN) if name in BUILT_IN]
+        self._read: dict[str, list[Grouping]] = {dataset: [] for dataset in stems}
+        for name in dict.fromkeys(names):
+            if name not in BUILT_IN:
+                for dataset, groupings in read_groupings(Path(name), stems).items():
+                    self._read[dataset] += groupings
+        for groupings in self._read.values():
+            found = [*self._built_in, *(grouping.name for grouping in groupings)]
+            twice = [name for index, name in enumerate(found) if name in found[:index]]
+            if twice:
+                raise ValueError(f"--groups has two groupings called {twice[0]}: rename the column")
+
+    def groupings(self, masks: Mapping[str, Mapping[str, MaskFeatures]]) -> dict[str, list[Grouping]]:
+        """Return the groupings by data set, the built-in ones first; `masks` are the features by data set and stem."""
+        return {
+            dataset: [*built_in_groupings(masks[dataset], self._built_in), *read]
+            for dataset, read in self._read.items()
+        }
 
 
 def breakdown(scores: Scores, groupings: Mapping[str, Sequence[Grouping]]) -> list[GroupScores]:
@@ -129,24 +170,31 @@ def _border(features: MaskFeatures) -> str:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise ValueError(f"--groups {path} is not a CSV file in UTF-8 with a line of headings: {error}") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    if "stem" not in table or len(table.columns) - ("dataset" in table) < 2:
-        found = ", ".join(table.columns)
-        raise ValueError(f"--groups {path} has the columns {found}: it needs stem and at least one more to group by")
-    return table.apply(lambda column: column.str.strip())
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            headings, *lines = [[cell.strip() for cell in line] for line in csv.reader(file, strict=True) if line] or [
+                []
+            ]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"--groups {path} is not CSV in UTF-8: {error}") from error
+    if "stem" not in headings or len(set(headings) - {"stem", "dataset"}) < 1:
+        found = ", ".join(headings) or "no columns"
+        raise ValueError(f"--groups {path} has {found} in its first line: it needs stem and a column to group by")
+    if len(set(headings)) < len(headings):
+        raise ValueError(f"--groups {path} has two columns of the same name: rename one")
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(headings):
+            raise ValueError(f"--groups {path} has {len(line)} cells in row {number}: it needs {len(headings)}")
+    return pd.DataFrame(lines, columns=headings, dtype=str)
 
 
 def _column(path: Path, values: pd.Series, stems: Sequence[str]) -> Grouping:
     numbers = pd.to_numeric(values.where(values != ""), errors="coerce")
     numeric = numbers.notna().eq(values != "").all() and numbers.notna().any()
     if numeric and numbers.nunique() > _MOST_NUMBERS:
-        quarters = pd.qcut(numbers, 4, duplicates="drop")
-        labels = quarters.map(lambda part: f"{part.left:g}–{part.right:g}", na_action="ignore").astype(object)
-        order = [f"{part.left:g}–{part.right:g}" for part in quarters.cat.categories]
+        quarters, edges = pd.qcut(numbers, 4, labels=False, retbins=True, duplicates="drop")
+        order = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
+        labels = quarters.map(lambda quarter: order[int(quarter)], na_action="ignore")
     else:
         labels, distinct = values, [value for value in values.unique() if value != ""]
         order = sorted(distinct, key=(lambda value: float(value)) if numeric else None)

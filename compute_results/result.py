@@ -8,6 +8,12 @@ import numpy as np
 from compute_results.mask_features import MaskFeatures
 from compute_results.protocols import PROTOCOLS, Metric
 
+DIGITS = 4
+"""Decimals that tables show. Figures that agree in them count as equal."""
+
+FEW = 10
+"""Tables mark figures over fewer images than this."""
+
 
 @dataclass(frozen=True)
 class ImageScores:

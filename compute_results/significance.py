@@ -17,14 +17,8 @@ import numpy as np
 from scipy import stats
 
 from compute_results.protocols import PROTOCOLS, Metric, Protocol
-from compute_results.result import Comparison, Result, Scores
+from compute_results.result import DIGITS, Comparison, Result, Scores
 from compute_results.statistics import Sample, bootstrap, holm, interval, permutation_p
-
-DIGITS = 4
-"""Figures that agree in so many decimals print alike, and count as a tie."""
-
-FEW = 10
-"""With fewer images than this, intervals and p-values say little; tables mark them."""
 
 
 def compare(scores: Scores, reference: str | None = None) -> list[Comparison]:
@@ -53,15 +47,32 @@ def compare(scores: Scores, reference: str | None = None) -> list[Comparison]:
     return comparisons
 
 
+def uncompared(scores: Scores, reference: str) -> list[str]:
+    """Return remarks on what `compare` left out: methods on data sets, and images whose figures are not numbers."""
+    remarks = []
+    for method, dataset in scores.results:
+        if method == reference:
+            continue
+        other = scores.results.get((reference, dataset))
+        common = set(other.per_image if other else ()) & set(scores.results[method, dataset].per_image)
+        compared = [row for row in scores.comparisons if (row.method, row.dataset) == (method, dataset)]
+        where = f"{method} on {dataset}"
+        if not common:
+            remarks.append(f"{where}: not compared, it has no image in common with {reference}.")
+        elif not compared or compared[0].images < len(common):
+            left_out = len(common) - (compared[0].images if compared else 0)
+            remarks.append(f"{where}: {left_out} images not compared with {reference}, a figure is not a number.")
+    return remarks
+
+
 def figures_over(result: Result, stems: Sequence[str]) -> dict[str, float]:
     """Return a method's figures over some of its images, at least one, as the tables define them."""
     if list(stems) == list(result.per_image):
         return dict(result.figures)
     sample = _sample(result, stems)
-    figures = sample.figures(np.full((1, len(stems)), 1 / len(stems)))[0]
-    return dict(
-        zip((metric.name for metric in _averages_first(PROTOCOLS[result.protocol])), figures.tolist(), strict=True)
-    )
+    maxima = [float(curve.mean(axis=0, dtype=np.float64).max()) for curve in sample.curves]
+    names = [metric.name for metric in _averages_first(PROTOCOLS[result.protocol])]
+    return dict(zip(names, [*sample.means.mean(axis=0).tolist(), *maxima], strict=True))
 
 
 def _compare_on(dataset: str, results: dict[str, Result], reference: str) -> list[Comparison]:

@@ -84,7 +84,8 @@ def test_everything_is_written_and_says_its_protocol(command, folders, protocol)
     )
     out = folders / "new" / "out"
     drawn = {f"{kind}_Discs.{ending}" for kind in ("pr", "fbeta") for ending in ("png", "pdf")}
-    assert {path.name for path in out.iterdir()} == FILES | drawn
+    compared = {"significance.csv", "significance.md", "significance.tex"}
+    assert {path.name for path in out.iterdir()} == FILES | compared | drawn
     assert json.loads((out / "scores.json").read_text())["protocol"] == protocol
     for text in (shown.stdout, (out / "scores.md").read_text(), (out / "scores.tex").read_text()):
         assert f"Protocol: {protocol}" in text
