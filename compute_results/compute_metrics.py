@@ -91,7 +91,8 @@ def score_all(config: TableConfig, protocols: Sequence[str], arguments: argparse
     for scores in tables.values():
         scores.excluded.update(excluded)
         for dataset, found in excluded.items():
-            scores.notes.append(f"{dataset}: {len(found)} images excluded ({', '.join(found)}).")
+            images = f"{len(found)} image{'' if len(found) == 1 else 's'}"
+            scores.notes.append(f"{dataset}: {images} excluded ({', '.join(found)}).")
         _compare(scores, reference)
         if request:
             from compute_results.groups import breakdown
