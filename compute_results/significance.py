@@ -87,10 +87,11 @@ def _compare_on(dataset: str, results: dict[str, Result], reference: str) -> lis
     for stems, methods in by_stems.items():
         samples = [_sample(results[method], stems) for method in (reference, *methods)]
         draws = bootstrap(samples) if len(stems) > 1 else [np.empty((0, 0))] * len(samples)
+        p_values = permutation_p(samples[1:], samples[0])
         for index, method in enumerate(methods, 1):
             pair = _Pair(dataset, method, reference, results[method], results[reference], stems)
             intervals = [interval(column) for column in (draws[index] - draws[0]).T]
-            found[method] = list(_rows(pair, intervals, permutation_p(samples[index], samples[0]).tolist()))
+            found[method] = list(_rows(pair, intervals, p_values[index - 1].tolist()))
     return [comparison for method in results for comparison in found.get(method, [])]
 
 

@@ -32,10 +32,21 @@ class Sample:
     means: np.ndarray
     curves: tuple[np.ndarray, ...]
 
-    def figures(self, weights: np.ndarray) -> np.ndarray:
-        """Return the figures of each draw, averages first: `weights` is draws × images, a draw's weights sum to 1."""
-        maxima = [(weights.astype(curve.dtype, copy=False) @ curve).max(axis=1) for curve in self.curves]
-        return np.column_stack([weights @ self.means, *maxima])
+    def figures(self, weights: "Rows") -> np.ndarray:
+        """Return the figures of each draw, averages first: a draw's weights of the images sum to 1."""
+        return np.column_stack([weights @ self.means, *((weights @ curve).max(axis=1) for curve in self.curves)])
+
+
+class Rows:
+    """A matrix of draws × images that multiplies arrays in their own precision."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        """Hold `values` in both precisions: one conversion serves all products."""
+        self._of = {np.dtype(kind): values.astype(kind, copy=False) for kind in (np.float64, np.float32)}
+
+    def __matmul__(self, columns: np.ndarray) -> np.ndarray:
+        """Return the matrix product."""
+        return self._of[columns.dtype] @ columns
 
 
 def bootstrap(samples: Sequence[Sample], draws: int = DRAWS, seed: int = SEED) -> list[np.ndarray]:
@@ -53,7 +64,7 @@ def bootstrap(samples: Sequence[Sample], draws: int = DRAWS, seed: int = SEED) -
     found: list[list[np.ndarray]] = [[] for _ in samples]
     for size in _chunks(draws, images):
         taken = generator.integers(0, images, (size, images)) + images * np.arange(size)[:, None]
-        weights = np.bincount(taken.ravel(), minlength=size * images).reshape(size, images) / images
+        weights = Rows(np.bincount(taken.ravel(), minlength=size * images).reshape(size, images) / images)
         for sample, figures in zip(samples, found, strict=True):
             figures.append(sample.figures(weights))
     return [np.concatenate(figures) for figures in found]
@@ -65,27 +76,32 @@ def interval(figures: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def permutation_p(one: Sample, other: Sample, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """Return two-sided p-values of the differences of two samples' figures.
+def permutation_p(
+    samples: Sequence[Sample], reference: Sample, draws: int = DRAWS, seed: int = SEED
+) -> list[np.ndarray]:
+    """Return two-sided p-values of the differences of samples' figures from the reference's.
 
     Under the null hypothesis the two methods' results on an image could as well be exchanged. Each draw exchanges them
     on half of the images at random. Where there are no more than `draws` ways to do it, each is taken once.
 
+    Args:
+        samples: values of the same images as the reference's.
+        reference: the values that they are compared with.
+        draws: number of draws; all samples take the same.
+        seed: of the draws.
+
     Returns:
-        A p-value for each figure, averages first: the share of draws, the observed one included, whose figures differ
-        as much as the observed ones.
+        For each sample the p-values of the figures, averages first: the share of draws, the observed one included,
+        whose figures differ as much as the observed ones.
     """
-    images = len(one.means)
-    halves = [(_halves(one.means, other.means))]
-    halves += [_halves(a, b) for a, b in zip(one.curves, other.curves, strict=True)]
-    observed = _differences(halves, np.ones((1, images)))
-    reached = np.zeros(observed.shape[1], dtype=int)
-    # The same numbers summed in another order differ in their last digits, but are a draw as extreme as the observed.
-    least = np.abs(observed) - np.array([1e-12] * one.means.shape[1] + [1e-6] * len(one.curves))
-    exact = 2.0**images <= draws
+    images = len(reference.means)
+    pairs = [_Pair(sample, reference) for sample in samples]
+    exact = images < draws.bit_length()  # the 2 ** images ways to exchange are no more than the draws
     for signs in _all_signs(images) if exact else _random_signs(images, draws, seed):
-        reached += (np.abs(_differences(halves, signs)) >= least).sum(axis=0)
-    return reached / 2**images if exact else (reached + 1) / (draws + 1)
+        rows = Rows(signs)
+        for pair in pairs:
+            pair.count(rows)
+    return [pair.reached / 2**images if exact else (pair.reached + 1) / (draws + 1) for pair in pairs]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -104,22 +120,41 @@ def _chunks(draws: int, images: int) -> Iterator[int]:
         yield min(most, draws - start)
 
 
-def _halves(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the average over images of the two values' middle, and half their difference over the image count."""
-    half = (one - other) / 2
-    return one.mean(axis=0, dtype=np.float64) - half.mean(axis=0, dtype=np.float64), half / len(half)
+class _Pair:
+    """Two samples whose images are exchanged.
 
+    Attributes:
+        reached: for each figure the number of draws that differ as much as observed.
+    """
 
-def _differences(halves: Sequence[tuple[np.ndarray, np.ndarray]], signs: np.ndarray) -> np.ndarray:
-    """Return the differences of the figures, draws × figures, where a sign of −1 exchanges an image's values."""
-    columns = []
-    for index, (middle, half) in enumerate(halves):
-        moved = signs.astype(half.dtype) @ half
-        if index == 0:
-            columns.append(2 * moved)
-        else:
+    def __init__(self, sample: Sample, reference: Sample) -> None:
+        self._halves = [(one - other) / (2 * len(one)) for one, other in _arrays(sample, reference)]
+        self._middle = [
+            (curve.mean(axis=0, dtype=np.float64) - half.sum(axis=0, dtype=np.float64)).astype(curve.dtype)
+            for curve, half in zip(sample.curves, self._halves[1:], strict=True)
+        ]
+        observed = self._differences(Rows(np.ones((1, len(sample.means)))))
+        # The same numbers added in another order differ in the last digits, but are as extreme as the observed.
+        self._least = np.abs(observed) - np.array([1e-12] * sample.means.shape[1] + [1e-6] * len(sample.curves))
+        self.reached = np.zeros(observed.shape[1], dtype=int)
+
+    def count(self, signs: Rows) -> None:
+        """Count the draws that differ as much as observed; a sign of −1 exchanges an image's values."""
+        self.reached += (np.abs(self._differences(signs)) >= self._least).sum(axis=0)
+
+    def _differences(self, signs: Rows) -> np.ndarray:
+        """Return the differences of the figures, draws × figures."""
+        columns = [2 * (signs @ self._halves[0])]
+        for middle, half in zip(self._middle, self._halves[1:], strict=True):
+            moved = signs @ half
             columns.append(((middle + moved).max(axis=1) - (middle - moved).max(axis=1))[:, None])
-    return np.hstack(columns)
+        return np.hstack(columns)
+
+
+def _arrays(one: Sample, other: Sample) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the two samples' averages, then each of their curves."""
+    yield one.means, other.means
+    yield from zip(one.curves, other.curves, strict=True)
 
 
 def _random_signs(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:

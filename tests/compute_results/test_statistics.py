@@ -48,7 +48,7 @@ def test_a_draw_of_a_maximum_redraws_the_images_of_the_curve():
 def test_exact_p_values_are_scipys():
     """Up to thirteen images every exchange is tried; SciPy does the same, for curves too."""
     one, other = sample(9, 4), sample(9, 5)
-    found = permutation_p(one, other)
+    found = permutation_p([one], other)[0]
     for column in range(2):
         oracle = stats.permutation_test(
             (one.means[:, column], other.means[:, column]),
@@ -82,22 +82,29 @@ def test_random_p_values_come_close_to_scipys():
         n_resamples=9999,
         rng=2,
     )
-    found = permutation_p(one, other)
+    found = permutation_p([one], other)[0]
     assert found[0] == pytest.approx(oracle.pvalue, abs=0.015)
     assert list(found[1:]) == [1, 1]  # nothing differs there
 
 
 def test_identical_samples_do_not_differ():
     one = sample(30, 8)
-    assert list(permutation_p(one, one)) == [1, 1, 1]
+    assert list(permutation_p([one], one)[0]) == [1, 1, 1]
     first, second = bootstrap([one, one], draws=20)
     assert np.array_equal(first, second)
 
 
 def test_the_draws_do_not_depend_on_the_memory_for_them(monkeypatch):
     one, other = sample(50, 9), sample(50, 10)
-    whole = bootstrap([one, other], draws=300), permutation_p(one, other, draws=300)
+    whole = bootstrap([one, other], draws=300), permutation_p([one], other, draws=300)[0]
     monkeypatch.setattr(statistics, "_CELLS", 700)
-    parts = bootstrap([one, other], draws=300), permutation_p(one, other, draws=300)
+    parts = bootstrap([one, other], draws=300), permutation_p([one], other, draws=300)[0]
     np.testing.assert_allclose(whole[0], parts[0], rtol=1e-12)
     np.testing.assert_allclose(whole[1], parts[1], atol=0.02)
+
+
+def test_more_images_than_a_number_has_digits():
+    """There are more exchanges of 1,100 images than a float can hold."""
+    one, other = sample(1100, 11, thresholds=5), sample(1100, 12, thresholds=5)
+    found = permutation_p([one], other, draws=100)[0]
+    assert np.all((found > 0) & (found <= 1))
