@@ -3,6 +3,8 @@
 # make lint    check style and formatting (ruff)
 # make types   check types (mypy)
 # make format  format the code and sort its imports (ruff)
+# make page    build site/, a page that runs the light network in the browser (docs/page.md)
+# make page-test   build the page and test it in headless Chromium
 #
 # Each target sets up its virtual environment first.
 #
@@ -39,6 +41,8 @@ types: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
+
+include web/page.mk
 
 $(VENV)/installed: requirements.txt requirements-scoring.txt | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
