@@ -101,8 +101,12 @@ def gdal_environment(**options: Any) -> Iterator[None]:
 
 
 @contextmanager
-def open_raster(path: Path | str) -> Iterator[Any]:
+def open_raster(path: Path | str, **options: Any) -> Iterator[Any]:
     """Yield an open rasterio data set: a file, an address (https://, s3://, /vsi…) or a VRT. One thread may use it.
+
+    Args:
+        path: file or address.
+        options: GDAL's open options.
 
     Raises:
         ValueError: rasterio is missing, or GDAL cannot open or read the raster; the message is one line.
@@ -111,7 +115,7 @@ def open_raster(path: Path | str) -> Iterator[Any]:
     with gdal_environment(), raster_errors(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, **options)
         with dataset:
             yield dataset
 
