@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,8 +183,3 @@ def _georeference(dataset: Any) -> str:
     if gcps:
         return f"{len(gcps)} ground control points, kept"
     return "RPCs, kept" if dataset.rpcs else "no CRS"
-
-
-def name_of(source: str) -> str:
-    """Return a scene's name without folder and suffix."""
-    return Path(source.partition("?")[0].rstrip("/")).stem
