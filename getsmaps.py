@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
     add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
-    add("--batch-size", type=int, default=16, metavar="N", help="images in a call of the network (default: 16)")
+    add("--batch-size", type=int, metavar="N", help="images in a call of the network (default: 16; scenes on a CPU: 8)")
     add_scene_options(parser)
     options = parser.parse_args()
     if options.symmetries is not None:
@@ -73,7 +73,9 @@ def parse_arguments() -> argparse.Namespace:
     if options.input and (options.root or options.split):
         parser.error("--root and --split go with --dataset, not with --input")
     check_scene_options(parser, options)
-    if options.batch_size < 1:
+    if not options.scene and options.batch_size is None:
+        options.batch_size = 16
+    if options.batch_size is not None and options.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, not {options.batch_size}")
     if Path(f"x{options.suffix}").name != f"x{options.suffix}":
         parser.error(f"--suffix must be part of a file name, not {options.suffix!r}")

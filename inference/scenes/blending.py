@@ -46,28 +46,35 @@ class Blender:
         self._looks: list[np.ndarray] = []
         self._joins = True
 
-    def add(self, band: int, block: int, windows: Sequence[Window], saliency: np.ndarray) -> None:
-        """Add windows of a block.
+    def take(self, steps: Sequence[Window | BlockEnd], saliency: np.ndarray) -> None:
+        """Add windows, and finish the blocks whose ends are among them, in order.
 
         Args:
-            band, block: the block's numbers.
-            windows: N windows.
-            saliency: N×2H×2W in [0, 1].
+            steps: windows of one block after the other, each block followed by its end.
+            saliency: of each window, N×2H×2W in [0, 1]; what exceeds the windows is padding.
 
         Raises:
             ValueError: the saliency holds NaN or infinity.
+            OSError: as `Work`.
         """
         if not np.isfinite(saliency).all():
             raise ValueError("its saliency is not finite: the network overflows; try --precision bf16 or fp32")
-        total, own = self._block_sum(band, block), self.grid.area(band, block)
-        for window, values in zip(windows, saliency, strict=True):
-            scale = self.grid.scales[window.scale]
-            height, width = scale.shape
-            resized = np.array(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
-            resized *= (scale.rows.weights[window.i] / np.float32(len(self.grid.scales)))[:, None]
-            resized *= scale.columns.weights[window.j]
-            top, left = window.row - own.top, window.column - own.left
-            total[top : top + height, left : left + width] += resized
+        values = iter(saliency)
+        for step in steps:
+            if isinstance(step, BlockEnd):
+                self.finish(step)
+            else:
+                self.add(step, next(values))
+
+    def add(self, window: Window, saliency: np.ndarray) -> None:
+        """Add a window's saliency, 2H×2W in [0, 1]."""
+        scale, own = self.grid.scales[window.scale], self.grid.area(window.band, window.block)
+        height, width = scale.shape
+        resized = np.array(Image.fromarray(saliency).resize((width, height), Image.Resampling.BILINEAR))
+        resized *= (scale.rows.weights[window.i] / np.float32(len(self.grid.scales)))[:, None]
+        resized *= scale.columns.weights[window.j]
+        top, left = window.row - own.top, window.column - own.left
+        self._block_sum(window.band, window.block)[top : top + height, left : left + width] += resized
 
     def finish(self, end: BlockEnd) -> None:
         """Write what is complete after a block's last window; after a band's last block, mark it as finished.
@@ -85,8 +92,10 @@ class Blender:
         if not self._joins:
             self.work.write_upper(band, own.left, upper)
         else:
-            above = self.work.read_lower(band - 1, own.left, own.width) if band else np.float32(0)
-            self.work.write_map(own.top, own.left, upper + above)
+            if band:
+                above = self.work.read_lower(band - 1, own.left, own.width)
+                upper[: len(above)] += above
+            self.work.write_map(own.top, own.left, upper)
         if len(lower):
             self.work.write_lower(band, own.left, lower)
         self._carried, self._sum = total[:, own.width :].copy(), None
@@ -96,11 +105,11 @@ class Blender:
             self._carried, self._looks = None, []
 
     def _block_sum(self, band: int, block: int) -> np.ndarray:
-        """Return the sums of a block, of the block to its right and of the two below, float32."""
+        """Return the sums of a block and of what its windows may reach to its right and below, float32."""
         if self._sum is None:
             grid, own = self.grid, self.grid.area(band, block)
-            height = own.height + min(grid.band_rows, grid.height - own.bottom)
-            width = own.width + min(grid.block_columns, grid.width - own.right)
+            height = own.height + min(grid.overhang[0], grid.height - own.bottom)
+            width = own.width + min(grid.overhang[1], grid.width - own.right)
             self._sum = np.zeros((height, width), np.float32)
             if self._carried is not None:
                 self._sum[:, : self._carried.shape[1]] = self._carried

@@ -13,7 +13,7 @@ from datasets.raster import open_raster
 from datasets.raster_reader import Reader
 from inference.scenes.blending import Blender, BlockEnd
 from inference.scenes.job import Job
-from inference.scenes.reading import Batch, read_blocks
+from inference.scenes.reading import Batch, read_batches
 from inference.scenes.work import Work
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def make_bands(
     bands: list[int],
     network: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
-    progress: Callable[[int], None],
+    progress: Callable[[int], object],
 ) -> None:
     """Make bands of a scene's map.
 
@@ -43,23 +43,21 @@ def make_bands(
         ValueError: the scene cannot be read, or was changed or removed meanwhile; or as `network`.
         OSError: a file cannot be written.
     """
-    blender = Blender(job.grid, work)
+    blender, empty = Blender(job.grid, work), np.empty((0, 0, 0), np.float32)
 
-    def finish(end: BlockEnd) -> None:
-        job.check_source()
-        blender.finish(end)
-        area = job.grid.area(end.band, end.block)
-        progress(area.height * area.width)
+    def write(batch: Batch, saliency: np.ndarray) -> None:
+        areas = [job.grid.area(step.band, step.block) for step in batch.steps if isinstance(step, BlockEnd)]
+        if areas:
+            job.check_source()
+        blender.take(batch.steps, saliency)
+        progress(sum(area.height * area.width for area in areas))
 
     results: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, "writer") as writer:
         try:
-            for item in in_background(lambda: _read(job, bands, batch_size), PREFETCH):
-                if isinstance(item, BlockEnd):
-                    results.append(writer.submit(finish, item))
-                else:
-                    saliency = network(item.pixels)
-                    results.append(writer.submit(blender.add, item.band, item.block, item.windows, saliency))
+            for batch in in_background(lambda: _read(job, bands, batch_size), PREFETCH):
+                saliency = empty if batch.pixels is None else network(batch.pixels)
+                results.append(writer.submit(write, batch, saliency))
                 while len(results) > PREFETCH:
                     results.popleft().result()
             while results:
@@ -68,10 +66,10 @@ def make_bands(
             writer.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(job: Job, bands: Iterable[int], batch_size: int) -> Iterator[Batch | BlockEnd]:
+def _read(job: Job, bands: Iterable[int], batch_size: int) -> Iterator[Batch]:
     with open_raster(job.source) as dataset:
         reader = Reader(dataset, job.bands, job.bounds)
-        yield from read_blocks(reader, job.grid, bands, job.input_size, batch_size, np.array(job.fill, np.uint8))
+        yield from read_batches(reader, job.grid, bands, job.input_size, batch_size, np.array(job.fill, np.uint8))
 
 
 def in_background(make: Callable[[], Iterator[T]], count: int) -> Iterator[T]:

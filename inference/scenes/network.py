@@ -16,8 +16,11 @@ from models.hosts import run_host_file
 from models.weights import LIGHT
 from utils.devices import find_device, keep_freed_memory
 
+BATCH_SIZE = {"cpu": 8, "cuda": 16}
 PACKAGES = {"openvino": ("openvino", "onnx", "onnxscript"), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
 """What each runtime needs to run a .safetensors file, the fastest on a CPU first."""
+KEEPS_MEMORY = ("torch", "compile")
+"""Runtimes that are faster if freed memory is kept; the others manage theirs."""
 PRECISIONS = {"openvino": ("fp32", "bf16"), "onnxruntime": ("fp32",)}
 
 
@@ -31,13 +34,13 @@ class SceneNetwork:
     Attributes:
         backend: what runs it.
         call: the network with test-time augmentation, B×H×W×3 uint8 to B×2H×2W saliency.
+        batch_size: windows in a call.
 
     Raises:
         FileNotFoundError, ValueError: as `open_backend`, or the batch does not fit into memory.
     """
 
     def __init__(self, options: Namespace, processes: ProcessGroup) -> None:
-        keep_freed_memory()
         if options.host_file:
             run_host_file(options.host_file)
         self.weights, self._options = Path(options.weights or LIGHT), options
@@ -59,7 +62,7 @@ class SceneNetwork:
             "backend": self.backend.name,
             "precision": self.backend.precision,
             "device": self.backend.device.type,
-            "batch_size": self._options.batch_size,
+            "batch_size": self.batch_size,
             "tta": self._options.tta,
         }
 
@@ -80,9 +83,12 @@ class SceneNetwork:
 
     def _open(self, name: str | None, local_index: int | None) -> tuple[Backend, Callable[[np.ndarray], np.ndarray]]:
         options = self._options
+        if name in KEEPS_MEMORY:
+            keep_freed_memory()
         backend = open_backend(name, self.weights, options.device, options.precision, options.threads, local_index)
         call = with_tta(backend, options.tta) if options.tta else backend
-        call(np.zeros((options.batch_size, *backend.input_size, 3), np.uint8))
+        self.batch_size = options.batch_size or BATCH_SIZE[backend.device.type]
+        call(np.zeros((self.batch_size, *backend.input_size, 3), np.uint8))
         return backend, call
 
 

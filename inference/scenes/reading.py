@@ -12,21 +12,30 @@ from datasets.raster_reader import Reader
 from inference.scenes.blending import BlockEnd
 from inference.scenes.windows import Area, Grid, Window
 
+MAX_ENDS = 8
+"""Ends of blocks that wait for the windows before them."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one block and one scale: N windows and the network's input, N×H×W×3 uint8."""
+    """What the network sees at a time.
 
-    band: int
-    block: int
-    windows: list[Window]
-    pixels: np.ndarray
+    Attributes:
+        pixels: N×H×W×3 uint8, or None without windows.
+        steps: windows, in the order of `pixels`, and the ends of blocks.
+    """
+
+    pixels: np.ndarray | None
+    steps: list[Window | BlockEnd]
 
 
-def read_blocks(
+def read_batches(
     reader: Reader, grid: Grid, bands: Iterable[int], input_size: tuple[int, int], batch_size: int, fill: np.ndarray
-) -> Iterator[Batch | BlockEnd]:
-    """Yield the batches of each block and then its end. Windows without a valid pixel are left out.
+) -> Iterator[Batch]:
+    """Yield the windows of each band in batches. Windows without a valid pixel are left out.
+
+    A band's last batch is padded to `batch_size` if the band has others, since runtimes compile for each size and keep
+    memory for it. No batch has windows of two bands, so the batches are the same wherever a run starts.
 
     Args:
         reader: the open scene.
@@ -40,38 +49,48 @@ def read_blocks(
         ValueError: the scene cannot be read.
     """
     for band in bands:
-        for block in range(grid.blocks):
-            own, reach = grid.area(band, block), grid.reach(band, block)
-            pixels, valid = reader.read(reach.top, reach.left, reach.height, reach.width)
-            if valid is not None:
-                pixels[~valid] = fill
-            for windows in grid.windows(band, block):
-                seen = [window for window in windows if _is_seen(valid, _place(window, grid, reach))]
-                for start in range(0, len(seen), batch_size):
-                    part = seen[start : start + batch_size]
-                    yield Batch(
-                        band,
-                        block,
-                        part,
-                        np.stack([_input(pixels[_place(window, grid, reach)], input_size) for window in part]),
-                    )
-            inside = np.s_[: own.height, : own.width]
-            look = _look(pixels[inside], grid.cell)
-            yield BlockEnd(band, block, None if valid is None else valid[inside].copy(), look)
+        views: list[np.ndarray] = []
+        steps: list[Window | BlockEnd] = []
+        filled = False
+        for step, view in _read_band(reader, grid, band, input_size, fill):
+            steps.append(step)
+            if view is not None:
+                views.append(view)
+            filled = filled or len(views) == batch_size
+            if len(views) == batch_size or not views or len(steps) - len(views) > MAX_ENDS:
+                yield Batch(_stacked(views, batch_size if filled else 0), steps)
+                views, steps = [], []
+        if steps:
+            yield Batch(_stacked(views, batch_size if filled else 0), steps)
+
+
+def _read_band(
+    reader: Reader, grid: Grid, band: int, input_size: tuple[int, int], fill: np.ndarray
+) -> Iterator[tuple[Window | BlockEnd, np.ndarray | None]]:
+    """Yield each window with the network's input, and the end of each block with None."""
+    for block in range(grid.blocks):
+        own, reach = grid.area(band, block), grid.reach(band, block)
+        pixels, valid = reader.read(reach.top, reach.left, reach.height, reach.width)
+        if valid is not None:
+            pixels[~valid] = fill
+        for window in grid.windows(band, block):
+            place = _place(window, grid, reach)
+            if valid is None or valid[place].any():
+                yield window, read_pixels(Image.fromarray(pixels[place]), input_size)[0]
+        inside = np.s_[: own.height, : own.width]
+        look = _look(pixels[inside], grid.cell)
+        yield BlockEnd(band, block, None if valid is None else valid[inside].copy(), look), None
+
+
+def _stacked(views: list[np.ndarray], count: int) -> np.ndarray | None:
+    """Return views as one array, the last one repeated until there are `count`."""
+    return np.stack(views + views[-1:] * (count - len(views))) if views else None
 
 
 def _place(window: Window, grid: Grid, reach: Area) -> tuple[slice, slice]:
     height, width = grid.scales[window.scale].shape
     top, left = window.row - reach.top, window.column - reach.left
     return slice(top, top + height), slice(left, left + width)
-
-
-def _is_seen(valid: np.ndarray | None, place: tuple[slice, slice]) -> bool:
-    return valid is None or bool(valid[place].any())
-
-
-def _input(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return read_pixels(Image.fromarray(pixels), size)[0]
 
 
 def _look(pixels: np.ndarray, cell: int) -> np.ndarray:

@@ -89,7 +89,7 @@ def _make(scene: Scene, options: Namespace, network: SceneNetwork, processes: Pr
     key = job.key() | network.key() | {"dtype": options.dtype}
     unfinished = processes.broadcast(partial(_start, work, key, options.resume))
     own = processes.shard(unfinished, 1)
-    processes.run_on_all(partial(_make_own, job, work, own, network, options.batch_size, processes))
+    processes.run_on_all(partial(_make_own, job, work, own, network, processes))
     said = processes.broadcast(partial(_finish, scene, job, work, options))
     seconds, pixels = time.perf_counter() - start, job.grid.height * job.grid.width
     made = f"{len(unfinished)} of {job.grid.bands} bands, " if len(unfinished) < job.grid.bands else ""
@@ -101,9 +101,7 @@ def _start(work: Work, key: dict, resume: bool) -> list[int]:
     return work.unfinished()
 
 
-def _make_own(
-    job: Job, work: Work, bands: list[int], network: SceneNetwork, batch_size: int, processes: ProcessGroup
-) -> None:
+def _make_own(job: Job, work: Work, bands: list[int], network: SceneNetwork, processes: ProcessGroup) -> None:
     """Make this process's bands under a progress bar."""
     areas = [job.grid.area(band, 0) for band in bands]
     total = sum(area.height for area in areas) * job.grid.width
@@ -111,7 +109,7 @@ def _make_own(
     with tqdm(
         total=total, unit="Mpx", unit_scale=1e-6, desc=title, bar_format=BAR, disable=not processes.is_main
     ) as bar:
-        make_bands(job, work, bands, network.call, batch_size, bar.update)
+        make_bands(job, work, bands, network.call, network.batch_size, bar.update)
 
 
 def _finish(scene: Scene, job: Job, work: Work, options: Namespace) -> str:

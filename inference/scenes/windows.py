@@ -14,8 +14,10 @@ import numpy as np
 CONTEXT_LIMITS = (32, 2048)
 """Sides of a window in source pixels."""
 MAX_OVERLAP = 0.9
-BLOCK_SIDE = (256, 2048)
-"""Least rows of a band and columns of a block."""
+BLOCK_SIDE = (2048, 2048)
+"""Rows of a band and columns of a block, unless a window is larger."""
+BAND_PIXELS = 8 << 20
+"""Pixels of a band. Bands of wide scenes have fewer rows, but at least those of a window."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Window:
-    """A window: its scale's number, its first row and column, and its numbers along the two axes."""
+    """A window: its block, its scale's number, its first row and column, and its numbers along the two axes."""
 
+    band: int
+    block: int
     scale: int
     row: int
     column: int
@@ -116,12 +120,18 @@ class Grid:
     @cached_property
     def band_rows(self) -> int:
         """Return the rows of a band, at least those of the largest window."""
-        return self._whole_cells(max(BLOCK_SIDE[0], *(scale.rows.side for scale in self.scales)))
+        return self._whole_cells(max(min(BAND_PIXELS // self.width, BLOCK_SIDE[0]), self.overhang[0]))
 
     @cached_property
     def block_columns(self) -> int:
         """Return the columns of a block, at least those of the largest window."""
-        return self._whole_cells(max(BLOCK_SIDE[1], *(scale.columns.side for scale in self.scales)))
+        return self._whole_cells(max(BLOCK_SIDE[1], self.overhang[1]))
+
+    @cached_property
+    def overhang(self) -> tuple[int, int]:
+        """Return the rows below and the columns beside a block that its windows may reach."""
+        heights, widths = zip(*(scale.shape for scale in self.scales), strict=True)
+        return max(heights), max(widths)
 
     @property
     def bands(self) -> int:
@@ -153,15 +163,13 @@ class Grid:
                 last_row, last_column = scale.rows.starts[rows[-1]], scale.columns.starts[columns[-1]]
                 yield int(last_row) + scale.rows.side, int(last_column) + scale.columns.side
 
-    def windows(self, band: int, block: int) -> Iterator[list[Window]]:
+    def windows(self, band: int, block: int) -> Iterator[Window]:
         """Yield the windows that belong to a block, one scale after the other."""
         own = self.area(band, block)
         for number, scale in enumerate(self.scales):
-            yield [
-                Window(number, int(scale.rows.starts[i]), int(scale.columns.starts[j]), i, j)
-                for i in scale.rows.within(own.top, own.bottom)
-                for j in scale.columns.within(own.left, own.right)
-            ]
+            for i in scale.rows.within(own.top, own.bottom):
+                for j in scale.columns.within(own.left, own.right):
+                    yield Window(band, block, number, int(scale.rows.starts[i]), int(scale.columns.starts[j]), i, j)
 
     def _whole_cells(self, side: int) -> int:
         return math.ceil(side / self.cell) * self.cell

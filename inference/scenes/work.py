@@ -74,7 +74,7 @@ class Work:
             self.remove()
         self.folder.mkdir(parents=True)
         size = self.grid.height * self.grid.width * self.dtype.itemsize
-        _check_space(self.folder, size + 2 * self.grid.band_rows * self.grid.width * 4)
+        _check_space(self.folder, size + 2 * self.grid.overhang[0] * self.grid.width * 4)
         with self.map_file.open("wb") as file:
             file.truncate(size)
         atomic_write(self.folder / JOB, text)
@@ -133,7 +133,9 @@ class Work:
             for block in range(self.grid.blocks):
                 area = self.grid.area(band, block)
                 own = self._read_part("upper", band, area.left, area.width)
-                self.write_map(area.top, area.left, own + self.read_lower(band - 1, area.left, area.width))
+                above = self.read_lower(band - 1, area.left, area.width)
+                own[: len(above)] += above
+                self.write_map(area.top, area.left, own)
             _flush(self.map_file)
             self._part("upper", band).unlink()
             self._part("lower", band - 1).unlink()

@@ -28,7 +28,7 @@ def test_each_window_belongs_to_one_block_and_ends_in_the_next(size):
         for block in range(grid.blocks):
             own, reach = grid.area(band, block), grid.reach(band, block)
             covered[own.top : own.bottom, own.left : own.right] += 1
-            for window in (window for scale in grid.windows(band, block) for window in scale):
+            for window in grid.windows(band, block):
                 height, width = grid.scales[window.scale].shape
                 seen.append((window.scale, window.row, window.column))
                 assert own.top <= window.row < own.bottom
