@@ -14,7 +14,7 @@ from inference.distributed import ProcessGroup
 from inference.tta import with_tta
 from models.hosts import run_host_file
 from models.weights import LIGHT
-from utils.devices import find_device, keep_freed_memory
+from utils.devices import find_device, keep_freed_memory, return_freed_memory, trim_memory
 
 BATCH_SIZE = {"cpu": 8, "cuda": 16}
 PACKAGES = {"openvino": ("openvino", "onnx", "onnxscript"), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
@@ -85,10 +85,13 @@ class SceneNetwork:
         options = self._options
         if name in KEEPS_MEMORY:
             keep_freed_memory()
+        else:
+            return_freed_memory()
         backend = open_backend(name, self.weights, options.device, options.precision, options.threads, local_index)
         call = with_tta(backend, options.tta) if options.tta else backend
         self.batch_size = options.batch_size or BATCH_SIZE[backend.device.type]
         call(np.zeros((self.batch_size, *backend.input_size, 3), np.uint8))
+        trim_memory()
         return backend, call
 
 

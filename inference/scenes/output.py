@@ -24,7 +24,7 @@ COG_OPTIONS = {
     "NUM_THREADS": 1,
 }
 """One thread writes the same bytes each time."""
-STRIP_PIXELS = 4 << 20
+STRIP_PIXELS = 1 << 20
 """Pixels of a map that are read at a time."""
 
 

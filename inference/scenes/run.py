@@ -18,6 +18,7 @@ from inference.scenes.polygons import PolygonWishes, check_polygon_file, write_p
 from inference.scenes.quicklook import write_quicklook
 from inference.scenes.sources import Scene, find_scenes
 from inference.scenes.work import JOB, Work
+from utils.devices import trim_memory
 from utils.files import move_into_place
 
 BAR = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, {rate_noinv_fmt}]"
@@ -114,6 +115,7 @@ def _make_own(job: Job, work: Work, bands: list[int], network: SceneNetwork, pro
 
 def _finish(scene: Scene, job: Job, work: Work, options: Namespace) -> str:
     """Write the outputs of a scene whose bands are finished, the map last; return what was written."""
+    trim_memory()
     work.join_bands()
     job.check_source()
     cog = work.folder / "map.tif"
