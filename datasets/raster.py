@@ -68,7 +68,7 @@ class Raster:
 def rasterio_module() -> Any:
     """Return rasterio with its windows and enums; raise a ValueError that says how to install it."""
     try:
-        for part in ("rasterio.windows", "rasterio.enums", "rasterio.errors"):
+        for part in ("rasterio.windows", "rasterio.enums", "rasterio.errors", "rasterio._err"):
             importlib.import_module(part)
         return importlib.import_module("rasterio")
     except ImportError as error:
@@ -76,13 +76,13 @@ def rasterio_module() -> Any:
 
 
 @contextmanager
-def raster_errors(name: Path | str) -> Iterator[None]:
+def raster_errors(name: Path | str, what: str = "read") -> Iterator[None]:
     """Turn rasterio's errors about a raster into a ValueError of one line that names it."""
     rasterio = rasterio_module()
     try:
         yield
-    except (rasterio.errors.RasterioError, rasterio.errors.CRSError) as error:
-        raise ValueError(f"{name} cannot be read: {_cause(error)}") from error
+    except (rasterio.errors.RasterioError, rasterio.errors.CRSError, rasterio._err.CPLE_BaseError) as error:
+        raise ValueError(f"{name} cannot be {what}: {_cause(error)}") from error
 
 
 def _cause(error: BaseException) -> str:

@@ -51,7 +51,7 @@ def write_cog(work: Work, source: str, path: Path) -> None:
     try:
         with (
             gdal_environment(GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE="SIBLING_OR_CHILD_OF_VRT_PATH"),
-            raster_errors(path),
+            raster_errors(path, "written"),
         ):
             shutil.copy(vrt, path, driver="COG", **COG_OPTIONS)
         _read_back(path)

@@ -3,6 +3,7 @@
 import itertools
 import math
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def check_polygon_file(path: Path) -> None:
         optional(package, REQUIREMENTS)
 
 
-def write_polygons(map_file: Path, path: Path, wishes: PolygonWishes) -> int:
+def write_polygons(map_file: Path, path: Path, wishes: PolygonWishes, folder: Path | None = None) -> int:
     """Write the polygons of a map, atomically, and return their number.
 
     Each has `mean` and `max`, the saliency of its pixels, `area_m2` on the ellipsoid (null without a CRS) and `pixels`.
@@ -60,6 +61,7 @@ def write_polygons(map_file: Path, path: Path, wishes: PolygonWishes) -> int:
         map_file: the map's GeoTIFF.
         path: the file to write, replaced if it exists.
         wishes: which polygons.
+        folder: where the file grows, an existing folder; None is the system's for temporary files.
 
     Raises:
         OSError, ValueError: the map cannot be read, or the file cannot be written.
@@ -76,14 +78,14 @@ def write_polygons(map_file: Path, path: Path, wishes: PolygonWishes) -> int:
     driver = DRIVERS[path.suffix.lower()]
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": "9"} if driver == "GeoJSON" and crs else {}
     pyogrio.set_gdal_config_options(FIXED_DATE)
-    with atomic_path(path) as temporary:
-        named = temporary.with_name(temporary.name + path.suffix.lower())  # GDAL expects the driver's suffix
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as scratch:
+        written = Path(scratch, f"objects{path.suffix.lower()}")  # GDAL adds files beside it and expects this suffix
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a missing CRS
                 pyogrio.raw.write_arrow(
                     writer.table(components),
-                    named,
+                    written,
                     layer=LAYER,
                     driver=driver,
                     geometry_name="geometry",
@@ -91,12 +93,10 @@ def write_polygons(map_file: Path, path: Path, wishes: PolygonWishes) -> int:
                     crs=crs.to_wkt() if crs else None,
                     layer_options=options,
                 )
-            shutil.copyfile(named, temporary)
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
+        except RuntimeError as error:
             raise OSError(f"{path} cannot be written: {one_line(error)}") from error
-        finally:
-            for left in named.parent.glob(f"{named.name}*"):
-                left.unlink()
+        with atomic_path(path) as temporary:
+            shutil.copyfile(written, temporary)
     return writer.count
 
 

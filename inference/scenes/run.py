@@ -120,7 +120,7 @@ def _finish(scene: Scene, job: Job, work: Work, options: Namespace) -> str:
     job.check_source()
     cog = work.folder / "map.tif"
     write_cog(work, scene.source, cog)
-    said = _polygons(scene, options, cog) if scene.polygon_file else ""
+    said = _polygons(scene, options, cog, work.folder) if scene.polygon_file else ""
     name = os.path.basename(scene.source)
     write_quicklook(scene.look_file, work.look(), cog, job.grid.cell, options.threshold, name)
     move_into_place(cog, scene.map_file)
@@ -128,7 +128,7 @@ def _finish(scene: Scene, job: Job, work: Work, options: Namespace) -> str:
     return f"{scene.source} to {scene.map_file}" + (f"; {said}" if said else "")
 
 
-def _polygons(scene: Scene, options: Namespace, map_file: Path) -> str:
+def _polygons(scene: Scene, options: Namespace, map_file: Path, folder: Path | None = None) -> str:
     assert scene.polygon_file is not None
-    count = write_polygons(map_file, scene.polygon_file, PolygonWishes(options.threshold, options.min_area))
+    count = write_polygons(map_file, scene.polygon_file, PolygonWishes(options.threshold, options.min_area), folder)
     return f"{count} objects to {scene.polygon_file}"

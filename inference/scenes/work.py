@@ -72,9 +72,9 @@ class Work:
             return
         if self.folder.exists():
             self.remove()
-        self.folder.mkdir(parents=True)
         size = self.grid.height * self.grid.width * self.dtype.itemsize
-        _check_space(self.folder, size + 2 * self.grid.overhang[0] * self.grid.width * 4)
+        _check_space(self.folder.parent, size + 2 * self.grid.overhang[0] * self.grid.width * 4)
+        self.folder.mkdir(parents=True)
         with self.map_file.open("wb") as file:
             file.truncate(size)
         atomic_write(self.folder / JOB, text)
@@ -200,10 +200,12 @@ def _flush(path: Path) -> None:
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
     if needed > free:
         raise OSError(
-            f"{folder.parent}: the map needs {needed / 1e9:.1f} GB while it is made, {free / 1e9:.1f} are free"
+            f"{folder}: the map needs {needed / 1e6:.0f} MB while it is made, {free / 1e6:.0f} MB are free: free some, "
+            "or give another --output"
         )
 
 
