@@ -118,11 +118,12 @@ def _finish(scene: Scene, job: Job, work: Work, options: Namespace) -> str:
     trim_memory()
     work.join_bands()
     job.check_source()
-    cog = work.folder / "map.tif"
+    cog, look = work.folder / "map.tif", work.folder / "quicklook.png"
     write_cog(work, scene.source, cog)
     said = _polygons(scene, options, cog, work.folder) if scene.polygon_file else ""
     name = os.path.basename(scene.source)
-    write_quicklook(scene.look_file, work.look(), cog, job.grid.cell, options.threshold, name)
+    write_quicklook(look, work.look(), cog, job.grid.cell, options.threshold, name)
+    move_into_place(look, scene.look_file)
     move_into_place(cog, scene.map_file)
     work.remove()
     return f"{scene.source} to {scene.map_file}" + (f"; {said}" if said else "")
