@@ -19,7 +19,7 @@ from utils.text import one_line
 
 REQUIREMENTS = "requirements-scenes.txt"
 GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": 64 << 20,
+    "GDAL_CACHEMAX": 32 << 20,
     "GDAL_HTTP_CONNECTTIMEOUT": 30,
     "GDAL_HTTP_LOW_SPEED_TIME": 60,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1,

@@ -1,5 +1,6 @@
 """Open the network for scenes, with the fastest runtime that is installed."""
 
+import gc
 import hashlib
 import importlib.util
 from argparse import Namespace
@@ -91,6 +92,7 @@ class SceneNetwork:
         call = with_tta(backend, options.tta) if options.tta else backend
         self.batch_size = options.batch_size or BATCH_SIZE[backend.device.type]
         call(np.zeros((self.batch_size, *backend.input_size, 3), np.uint8))
+        gc.collect()  # what the conversion to the runtime's format left
         trim_memory()
         return backend, call
 

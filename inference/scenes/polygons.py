@@ -1,5 +1,6 @@
 """Write the objects of a scene's map as polygons: GeoPackage, GeoJSON or FlatGeobuf, by the file's suffix."""
 
+import importlib.util
 import itertools
 import math
 import shutil
@@ -48,7 +49,8 @@ def check_polygon_file(path: Path) -> None:
     if path.suffix.lower() not in DRIVERS:
         raise ValueError(f"--polygons {path}: give a file that ends in {', '.join(DRIVERS)}")
     for package in ("pyogrio", "pyarrow", "pyproj", "shapely"):
-        optional(package, REQUIREMENTS)
+        if importlib.util.find_spec(package) is None:  # imported when polygons are written: they take 100 MB
+            raise ValueError(f"--polygons needs {package}: pip install -r {REQUIREMENTS}")
 
 
 def write_polygons(map_file: Path, path: Path, wishes: PolygonWishes, folder: Path | None = None) -> int:
