@@ -90,9 +90,11 @@ def optional(package: str, requirements: str) -> ModuleType:
         raise ValueError(f"{package} cannot be imported ({error}): pip install -r {requirements}") from error
 
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """glibc's numbers for mallopt."""
 MOST = 2**31 - 1
+RETURNED = 1 << 20
+"""Bytes from which an allocation is returned as soon as it is freed."""
 
 
 def keep_freed_memory() -> None:
@@ -105,3 +107,21 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(TRIM_THRESHOLD, MOST)
         mallopt(MMAP_THRESHOLD, MOST)
+
+
+def return_freed_memory() -> None:
+    """Let glibc return what is freed, from now on; with another C library, nothing changes.
+
+    Otherwise every thread keeps memory of its own for arrays that are long gone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(MMAP_THRESHOLD, RETURNED)
+        mallopt(ARENA_MAX, 2)
+
+
+def trim_memory() -> None:
+    """Return what glibc keeps of freed memory to the system once; with another C library, do nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
