@@ -30,15 +30,10 @@ from datasets.catalog import (
     pair_folders,
     read_listing,
 )
-from datasets.pairs import ErrorKind, MaskWarning, PairError, inspect_pair, mask_warnings
+from datasets.file_warnings import TEXTS, FileWarning
+from datasets.pairs import ErrorKind, PairError, inspect_pair
 from datasets.report import Finding, Part, Report, as_json, as_text
 from utils.files import atomic_write
-
-_SAYS = {
-    MaskWarning.GRAY: "masks that hold values between 0 and 255",
-    MaskWarning.FULL: "masks that are all 255",
-    MaskWarning.EMPTY: "masks without foreground",
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class _Place:
 class _Inspected:
     pair: Pair
     size: tuple[int, int] | None
-    warnings: MaskWarning
+    warnings: FileWarning
     errors: list[PairError]
 
 
@@ -157,10 +152,10 @@ def _named(what: str, names: Iterable[str], is_error: bool = True) -> list[Findi
 
 
 def _inspect(pair: Pair) -> _Inspected:
-    image, mask, errors = inspect_pair(pair)
-    no_mask = any(error.kind is ErrorKind.NO_MASK for error in errors)
-    warned = MaskWarning(0) if mask is None or no_mask else mask_warnings(mask)
-    return _Inspected(pair, image.size if image else None, warned, errors)
+    found = inspect_pair(pair)
+    no_mask = any(error.kind is ErrorKind.NO_MASK for error in found.errors)
+    warned = FileWarning(0) if no_mask else found.warnings
+    return _Inspected(pair, found.image.size if found.image else None, warned, found.errors)
 
 
 def _part(place: _Place, findings: list[Finding], inspected: list[_Inspected]) -> Part:
@@ -171,7 +166,7 @@ def _part(place: _Place, findings: list[Finding], inspected: list[_Inspected]) -
         findings += _named(kind, texts)
     if place.published not in (None, len(inspected)):
         findings.append(Finding(f"{len(inspected)} pairs, not the {place.published} published", is_error=False))
-    for flag, what in _SAYS.items():
+    for flag, (_, what) in TEXTS.items():
         findings += _named(what, [one.pair.stem for one in inspected if flag in one.warnings], is_error=False)
     return Part(len(inspected), place.published, widths, heights, _refusal(place), findings)
 

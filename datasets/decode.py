@@ -1,4 +1,4 @@
-"""Decode files to Pillow images: what the formats hide from Pillow's callers, and the refusal of what it reads wrong."""
+"""Decode files to Pillow images; refuse what Pillow would read wrong, and say what it does not."""
 
 import os
 import stat
@@ -108,12 +108,13 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
         if layout.planar and layout.bands == 1 and layout.bits > 8:
             file = BytesIO(one_band_contiguous(file))
     try:
-        image = Image.open(file, formats=FORMATS)
+        opened = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         if layout:
             raise ValueError(f"it has {layout}: {REMEDY}") from error
         raise ValueError("its content is no image of a known format") from error
-    with image:
+    with opened:
+        image: Image.Image = opened
         refuse_large(image.width, image.height)
         bits = stored_bits(image, layout)
         orientation = _orientation(image) if layout else 1
@@ -160,9 +161,8 @@ def hidden(image: Image.Image, layout: TiffLayout | None) -> FileWarning:
     seen = image
     if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
         seen = image.convert("RGBA")
-    if seen.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
-        if seen.getchannel("A").getextrema()[0] < 128:
-            return FileWarning.HIDDEN
+    if "A" in seen.getbands() and (np.asarray(seen.getchannel("A")) < 128).any():
+        return FileWarning.HIDDEN
     if layout and layout.nodata:
         try:
             value = float(layout.nodata)
@@ -218,13 +218,14 @@ def _frames(image: Image.Image, layout: TiffLayout | None) -> FileWarning:
 
 def _jpeg2000_bits(image: Image.Image) -> int:
     """Return the precision in the codestream's header: a SIZ segment follows the start."""
-    file = image.fp
-    assert file is not None
+    file = getattr(image, "fp", None)
+    if file is None:
+        return 8
     place = file.tell()
     try:
         file.seek(0)
         head = file.read(1 << 16)
         start = head.find(b"\xff\x4f\xff\x51")
-        return (head[start + 42] & 0x7F) + 1 if 0 <= start and start + 42 < len(head) else 8
+        return (head[start + 42] & 0x7F) + 1 if start >= 0 and start + 42 < len(head) else 8
     finally:
         file.seek(place)

@@ -1,5 +1,6 @@
 """Unusual properties of images, masks and maps, which may be intended: training, check and scoring word them alike."""
 
+import io
 from collections.abc import Iterable
 from enum import IntFlag
 
@@ -88,3 +89,14 @@ def warning_lines(name: str, warned: Iterable[tuple[str, FileWarning]], shown: i
             named = "" if flag is FileWarning.EMPTY else f" ({', '.join(stems[:shown])}{', …' * (len(stems) > shown)})"
             lines.append(f"{name}: {len(stems)} {several if len(stems) > 1 else one}{named}")
     return lines
+
+
+def exif_warning(jpeg: bytes) -> FileWarning:
+    """Return TURNED where a JPEG file's EXIF data have an orientation other than the usual one."""
+    if b"Exif\0\0" not in jpeg[: 1 << 16]:
+        return FileWarning(0)
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            return FileWarning.TURNED if image.getexif().get(0x0112, 1) in range(2, 9) else FileWarning(0)
+    except Exception:  # broken metadata says nothing about the pixels
+        return FileWarning(0)

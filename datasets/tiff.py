@@ -68,14 +68,15 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
         directory = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(directory.next)
         directory.load(file)
-        return _layout(directory)
+        return layout_of(directory)
     except Exception as error:  # of a broken directory Pillow raises almost anything
         raise ValueError("its TIFF directory is broken") from error
     finally:
         file.seek(0)
 
 
-def _layout(directory: TiffImagePlugin.ImageFileDirectory_v2) -> TiffLayout:
+def layout_of(directory: TiffImagePlugin.ImageFileDirectory_v2) -> TiffLayout:
+    """Return the layout that a directory of tags says."""
     bands = int(_first(directory.get(_SAMPLES), 1))
     bits = int(_first(directory.get(_BITS), 1))
     kind = _TYPES.get(int(_first(directory.get(_FORMAT), 1)), "undefined")
