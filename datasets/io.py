@@ -136,8 +136,9 @@ def inspect_map(path: Path | str) -> MapFile:
         image = decoded.image
         if is_deep(image):
             values = deep_values(decoded)
-            if values.min() < 0 or values.max() > 65535:
-                raise ValueError(f"its pixels are from {values.min()} to {values.max()}: save it with 8 or 16 bits")
+            if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+                found = f"{values.min():g} to {values.max():g}"
+                raise ValueError(f"its pixels are from {found}, neither 8-bit nor 16-bit: save the map as 8-bit gray")
             return MapFile(values, True, decoded.warnings)
         if decoded.bits > 8 or (decoded.layout and decoded.layout.type != f"uint{decoded.bits}"):
             raise ValueError("its pixels are neither 8-bit nor 16-bit gray: save the map as 8-bit gray")

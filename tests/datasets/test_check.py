@@ -221,7 +221,7 @@ def test_two_folders(broken: Path, tmp_path: Path, monkeypatch) -> None:
 def test_a_pipe_does_not_hold_it_up(tmp_path: Path) -> None:
     pair(tmp_path, "train", "a", 1)[0].unlink()
     os.mkfifo(tmp_path / "train-images" / "a.jpg")
-    assert "a.jpg is no regular file" in as_text(check_dataset("sample", tmp_path))
+    assert "a.jpg is a pipe, no regular file" in as_text(check_dataset("sample", tmp_path))
 
 
 def test_long_lists_are_cut_short_in_the_text_alone(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def outcome_of(case: Case, pair: Pair, pixels: tuple[bytes, bytes]) -> str:
     """Open the pair and hold all against it that holds for any damage."""
     try:
         with at_most(SECONDS):
-            image, mask = open_pair(pair)
+            image, mask, _ = open_pair(pair)
     except ValueError as error:
         text = str(error)
         assert "\n" not in text
@@ -361,8 +361,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
         file.truncate(1 << 40)  # a hole, which takes no room
     refused = {
         "folder": "is a folder",
-        "pipe": "is no regular file",
-        "link": "is not there",
+        "pipe": "is a pipe, no regular file",
+        "link": "is a link to a file that is not there",
         "round": "cannot be read",
         "vast": "has 1099511627776 bytes",
     }
@@ -386,7 +386,7 @@ def test_masks_of_jpeg_and_soft_masks_are_masks(tmp_path: Path) -> None:
         tmp_path / "soft.png"
     )
     for name in ("jpeg.jpg", "soft.png"):
-        _, mask = open_pair(Pair("a", tmp_path / "im.jpg", tmp_path / name))
+        _, mask, _ = open_pair(Pair("a", tmp_path / "im.jpg", tmp_path / name))
         assert mask_warnings(mask) == FileWarning.GRAY
 
 
@@ -420,7 +420,7 @@ def test_warning_lines() -> None:
 
 def test_real_pairs_open_and_swapped_ones_do_not(shared: Path) -> None:
     for pair in find_pairs("ORSSD", shared / "data" / "ORSSD", "test")[::5]:
-        image, mask = open_pair(pair)
+        image, mask, _ = open_pair(pair)
         assert image.size == mask.size
         assert mask_warnings(mask) in (FileWarning(0), FileWarning.EMPTY)
         with pytest.raises(ValueError, match="is no mask"):
