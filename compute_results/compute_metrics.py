@@ -1,9 +1,9 @@
-"""Score saliency maps against masks: tables, curves and per-image scores, under one of two protocols.
+"""Score saliency maps against masks: tables, curves and per-image scores, under one of two protocols or both.
 
     python compute_results/compute_metrics.py --dataset ORSSD --root data/ORSSD --protocol authors \\
         --maps HFANet-R=maps/HFANet_R SRAL=runs/demo/maps --output scores/authors
     python compute_results/compute_metrics.py --masks data/mine/labels --maps SRAL=maps/mine --protocol field
-    python compute_results/compute_metrics.py --config table.yaml --protocol field
+    python compute_results/compute_metrics.py --config table.yaml --protocol authors field --groups
 
 The map of a mask is `<stem>.png` or `<stem>_<anything>.png`, in the same sub-folder as the mask. Files in --output:
 
@@ -11,6 +11,8 @@ The map of a mask is `<stem>.png` or `<stem>_<anything>.png`, in the same sub-fo
     scores.md    scores.tex   the table, the best three of each column marked
     pr_<set>, fbeta_<set>     precision-recall and Fβ-threshold curves of all methods, as .png and .pdf
     curves.csv                the points of those curves
+    significance.*            with two methods or more: each one's difference from --reference, is it real?
+    groups.*                  with --groups: the metrics by object size and by other groups of images
     per_image.csv             each image's metrics; within a method and set the lowest Sm comes first
 """
 
@@ -18,22 +20,28 @@ import argparse
 import io
 import os
 import sys
-import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from compute_results import table_config
+from compute_results.evaluation import evaluate
+from compute_results.exclusion import leave_out, read_stems
 from compute_results.matching import Matching, describe, match_maps
 from compute_results.options import CommandParser, check_name, maps_by_method
 from compute_results.protocols import PROTOCOLS
 from compute_results.result import Scores
-from compute_results.scoring import load_protocol, score
+from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
 from utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from compute_results.groups import Request
 
 
 def main() -> None:
@@ -43,21 +51,54 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β still shows the scores
     try:
         config = _config(arguments)
-        protocol = arguments.protocol or config.protocol
-        if protocol is None:
+        protocols = tuple(dict.fromkeys(arguments.protocol or config.protocols))
+        if not protocols:
             raise ValueError(f"choose --protocol {' or '.join(PROTOCOLS)}: their figures cannot be compared")
-        load_protocol(protocol)
-        output = arguments.output or config.output or Path("runs") / f"scores_{protocol}"
-        if output.exists() and not output.is_dir():
-            raise ValueError(f"{output} is a file: give --output a folder")
-        scores = Scores(protocol, config.datasets)
-        score_all(scores, match_all(config, arguments.allow_missing), arguments.workers)
-        files = render(scores)
-        print(files.pop(""), end="")
-        write_all(files, output)
-        print(f"Written to {output}")
+        folders = _folders(protocols, arguments.output or config.output)
+        tables = score_all(config, protocols, arguments)
+        files = {protocol: render(scores) for protocol, scores in tables.items()}
+        print("\n".join(str(found.pop("")) for found in files.values()), end="")
+        for protocol, folder in folders.items():
+            write_all(files[protocol], folder)
+            _remove_older(folder, files[protocol])
+            print(f"Written to {folder}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def score_all(config: TableConfig, protocols: Sequence[str], arguments: argparse.Namespace) -> dict[str, Scores]:
+    """Score, compare and group as the arguments say; the input is checked before any map is scored.
+
+    Returns:
+        The scores by protocol.
+
+    Raises:
+        OSError, ValueError: bad input.
+    """
+    for protocol in protocols:
+        load_protocol(protocol)
+    methods = list(dict.fromkeys(method for method, _ in config.maps))
+    reference = arguments.reference or methods[0]
+    if reference not in methods:
+        raise ValueError(f"--reference {reference}: no method has that name, choose from {', '.join(methods)}")
+    matchings = match_all(config, arguments.allow_missing)
+    excluded: dict[str, list[str]] = {}
+    if arguments.exclude:
+        matchings, excluded = leave_out(matchings, read_stems(arguments.exclude))
+    request = _request(arguments.groups, matchings)
+    report = partial(print, file=sys.stderr)
+    tables = evaluate(matchings, protocols, arguments.workers, config.datasets, request is not None, report)
+    for scores in tables.values():
+        scores.excluded.update(excluded)
+        for dataset, found in excluded.items():
+            images = f"{len(found)} image{'' if len(found) == 1 else 's'}"
+            scores.notes.append(f"{dataset}: {images} excluded ({', '.join(found)}).")
+        _compare(scores, reference)
+        if request:
+            from compute_results.groups import breakdown
+
+            scores.groups.extend(breakdown(scores, request.groupings(scores.masks)))
+    return tables
 
 
 def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str], Matching]:
@@ -80,31 +121,21 @@ def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str],
     return matchings
 
 
-def score_all(scores: Scores, matchings: Mapping[tuple[str, str], Matching], workers: int | None = None) -> None:
-    """Score every method on every set into `scores`; missing or surplus maps become a note under the table."""
-    for (method, dataset), matching in matchings.items():
-        start = time.perf_counter()
-        result = score(matching.pairs, scores.protocol, workers, label=f"{method} on {dataset}")
-        seconds = time.perf_counter() - start
-        spent = f"{seconds:.1f} s, {1000 * seconds / result.images:.1f} ms per image"
-        print(f"{method} on {dataset}: {result.images} images in {spent}", file=sys.stderr)
-        scores.results[method, dataset] = result
-        if matching.missing or matching.surplus:
-            total = result.images + len(matching.missing)
-            note = f"{method} on {dataset}: {result.images} of {total} masks scored; {describe(matching)}."
-            scores.notes.append(note)
-
-
 def render(scores: Scores) -> dict[str, str | bytes]:
     """Return the content of every file by name; the name "" has the table for the terminal."""
-    from compute_results import curves, tables  # pandas and matplotlib take a second: import them after scoring
+    from compute_results import (
+        comparison_tables,
+        curves,
+        tables,
+    )  # pandas and matplotlib take a second: import them after scoring
 
     return {
-        "": tables.as_text(scores),
+        "": tables.as_text(scores) + comparison_tables.as_text(scores),
         "scores.json": tables.as_json(scores),
         "scores.csv": tables.as_csv(scores),
         "scores.md": tables.as_markdown(scores),
         "scores.tex": tables.as_latex(scores),
+        **comparison_tables.files(scores),
         "per_image.csv": tables.per_image_csv(scores),
         "curves.csv": curves.curves_csv(scores),
         **dict(curves.draw_curves(scores)),
@@ -125,6 +156,45 @@ def write_all(files: Mapping[str, str | bytes], folder: Path) -> None:
             there = f"only {', '.join(written)} of this result are new" if written else "nothing of this result is"
             raise OSError(f"{folder / name} cannot be written ({error.strerror or error}): {there} there") from error
         written.append(name)
+
+
+def _remove_older(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Remove comparisons and groups of an earlier run, if this run has none."""
+    from compute_results import comparison_tables
+
+    for name in comparison_tables.FILES:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _request(names: list[str] | None, matchings: Mapping[tuple[str, str], Matching]) -> "Request | None":
+    """Return what `--groups` asks for."""
+    if names is None:
+        return None
+    from compute_results.groups import Request  # pandas takes half a second
+
+    stems: dict[str, dict[str, None]] = {}
+    for (_, dataset), matching in matchings.items():
+        stems.setdefault(dataset, {}).update({pair.stem: None for pair in matching.pairs})
+    return Request(names, {dataset: list(found) for dataset, found in stems.items()})
+
+
+def _compare(scores: Scores, reference: str) -> None:
+    """Add comparisons with the reference, where there is another method."""
+    if len(scores.methods) > 1:
+        from compute_results.significance import compare, uncompared  # scipy.stats takes a second
+
+        scores.comparisons.extend(compare(scores, reference))
+        scores.notes.extend(uncompared(scores, reference))
+
+
+def _folders(protocols: Sequence[str], output: Path | None) -> dict[str, Path]:
+    """Return the folder of each protocol's files: `output` itself of one, a sub-folder for each of several."""
+    if output and output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file: give --output a folder")
+    if output is None:
+        return {protocol: Path("runs") / f"scores_{protocol}" for protocol in protocols}
+    return {protocol: output / protocol if len(protocols) > 1 else output for protocol in protocols}
 
 
 def _find(name: str, source: MaskSource) -> dict[str, Path]:
@@ -174,12 +244,34 @@ def _parser() -> CommandParser:
     )
     several = parser.add_argument_group("several data sets")
     several.add_argument("--config", type=Path, metavar="FILE", help="YAML file of methods and data sets, see below")
-    parser.add_argument("--protocol", choices=list(PROTOCOLS), help="authors: the paper's Table I; field: PySODMetrics")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: runs/scores_PROTOCOL)")
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        choices=list(PROTOCOLS),
+        help="authors: the paper's Table I; field: PySODMetrics; both: each map is read once",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder to write (default: runs/scores_PROTOCOL); under two protocols DIR/PROTOCOL",
+    )
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per processor)"
     )
     parser.add_argument("--allow-missing", action="store_true", help="score the maps that exist, and report the count")
+    parser.add_argument(
+        "--exclude", type=Path, metavar="FILE", help="leave out the images named in FILE, one stem a line"
+    )
+    parser.add_argument(
+        "--reference", metavar="METHOD", help="the method that the others are compared with (default: the first)"
+    )
+    parser.add_argument(
+        "--groups",
+        nargs="*",
+        metavar="GROUPS",
+        help="scores by group: size, objects, border, or a CSV file with a column stem (default: the first three)",
+    )
     parser.add_renamed("--out", "--output")
     return parser
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from compute_results.result import Curves, Scores
-from compute_results.tables import to_csv
+from compute_results.table_text import excluded_count, to_csv
 
 _STYLES = cycler(linestyle=["-", "--", "-.", ":"]) * cycler(color=color_sequences["tab10"])
 
@@ -26,7 +26,8 @@ def draw_curves(scores: Scores) -> Iterator[tuple[str, bytes]]:
     used: set[str] = set()
     for dataset in scores.datasets:
         curves = {method: result.curves for (method, name), result in scores.results.items() if name == dataset}
-        title = f"{dataset}, protocol {scores.protocol}"
+        left_out = f", {len(scores.excluded[dataset])} excluded" if dataset in scores.excluded else ""
+        title = f"{dataset}, protocol {scores.protocol}{left_out}"
         name = re.sub(r"[^\w.-]+", "_", dataset)
         while name.casefold() in used:  # "a b" and "a/b" must not share a file
             name += "_"
@@ -45,7 +46,7 @@ def curves_csv(scores: Scores) -> str:
         curves = result.curves
         for values in zip(curves.thresholds, curves.precision, curves.recall, curves.f, strict=True):
             point = dict(zip(("threshold", "precision", "recall", "F"), values, strict=True))
-            points.append({"method": method, "dataset": dataset, **point})
+            points.append({"method": method, "dataset": dataset, **excluded_count(scores, dataset), **point})
     return to_csv(points, float_format="%.8f")
 
 

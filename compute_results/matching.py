@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.catalog import IMAGE_SUFFIXES, image_files
+from datasets.catalog import image_files
 
 
 class MapMask(NamedTuple):
@@ -43,8 +43,6 @@ def find_masks(folder: Path) -> dict[str, Path]:
     """
     masks: dict[str, Path] = {}
     for path in _files(folder, "masks"):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in masks:
             raise ValueError(f"{masks[stem]} and {path} could both be the mask of {stem}: keep one of them")

@@ -2,7 +2,7 @@
 
 A YAML file (`--config`) names a whole paper's table. Paths in it are relative to the file's own folder:
 
-    protocol: authors                     # or field; --protocol overrides it
+    protocol: authors                     # or field, or [authors, field]; --protocol overrides it
     output: scores/authors                # optional; --output overrides it
     datasets:                             # the table's column groups, in this order
       ORSSD: {root: ../data/ORSSD}        # a known data set; its test split unless split says otherwise
@@ -49,6 +49,11 @@ def _by_dataset(value: object) -> object:
     return value
 
 
+def _as_tuple(value: object) -> object:
+    """Turn one protocol, or a list of several, into a tuple."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
 _Name = Annotated[str, AfterValidator(check_name)]
 _Path = Annotated[Path, BeforeValidator(_in_folder)]
 
@@ -88,7 +93,7 @@ class MaskSource(_Strict):
 class _File(_Strict):
     """The layout of the YAML file."""
 
-    protocol: Literal["authors", "field"] | None = None
+    protocol: Annotated[tuple[Literal["authors", "field"], ...], BeforeValidator(_as_tuple)] = ()
     output: _Path | None = None
     datasets: Annotated[dict[_Name, MaskSource], Field(min_length=1)]
     methods: Annotated[dict[_Name, Annotated[dict[str, _Path], BeforeValidator(_by_dataset)]], Field(min_length=1)]
@@ -112,13 +117,13 @@ class TableConfig:
     Attributes:
         sets: where each data set's masks are, by the name in the table.
         maps: each method's folder of maps on a data set, by (method, data set), in the table's order.
-        protocol: `authors` or `field`, if the file names it.
+        protocols: `authors`, `field` or both; none if the file does not name them.
         output: the folder for the scores, if the file names it.
     """
 
     sets: dict[str, MaskSource]
     maps: dict[tuple[str, str], Path]
-    protocol: str | None = None
+    protocols: tuple[str, ...] = ()
     output: Path | None = None
 
     @property
@@ -179,7 +184,7 @@ def _message(error: ErrorDetails) -> str:
     place = ".".join([*parents, key])
     if kind == "value_error":
         return f"{place} {error['ctx']['error']}" if error["loc"] else str(error["ctx"]["error"])
-    if key == "protocol":
+    if "protocol" in (key, *parents):
         return f"no protocol {found!r}: choose {' or '.join(PROTOCOLS)}"
     if kind in ("dict_type", "model_type", "too_short"):
         return f"{place} must be a mapping of names, not {found!r}: see --help for the layout"

@@ -1,19 +1,18 @@
 """Write scores as tables: methods in rows, data sets as groups of columns, the best three of each column marked."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from compute_results.protocols import PROTOCOLS, Metric
-from compute_results.result import Scores
+from compute_results.comparison_tables import comparison_records, group_records
+from compute_results.protocols import PROTOCOLS
+from compute_results.result import DIGITS, Scores
+from compute_results.table_text import escape_markdown, excluded_count, heading, latex_heading, latex_name, to_csv
 
-DIGITS = 4
 _MARKS = {None: "", 1: "¹", 2: "²", 3: "³"}
 _LEGEND = "¹ ² ³: the best three of each column."
 _LATEX_COMMANDS = {1: "first", 2: "second", 3: "third"}
-_LATEX_GLYPHS = str.maketrans({"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"})
 _LATEX_PREAMBLE = r"""% Needs \usepackage{booktabs} and \usepackage{xcolor}.
 \providecommand{\first}[1]{\textbf{\textcolor{red}{#1}}}
 \providecommand{\second}[1]{\textcolor{green!60!black}{#1}}
@@ -37,7 +36,7 @@ def rank(values: Sequence[float | None], lower_is_better: bool) -> list[int | No
 def as_text(scores: Scores) -> str:
     """Return the table for a terminal."""
     table = _cells(scores, lambda value, position: value + (_MARKS[position] or " "), "– ")
-    table.columns = pd.Index([f"{_heading(metric)} " for _, metric in scores.columns], name="Method")
+    table.columns = pd.Index([f"{heading(metric)} " for _, metric in scores.columns], name="Method")
     groups = [f"{dataset} ({scores.images(dataset)} images)" for dataset in scores.datasets]
     per_group = len(scores.columns) // len(groups)
     width = max(DIGITS + 4, *map(len, table.columns), *(-(-len(group) // per_group) for group in groups))
@@ -51,12 +50,12 @@ def as_text(scores: Scores) -> str:
 def as_markdown(scores: Scores) -> str:
     """Return the table in Markdown; the best of a column is also bold."""
     table = _cells(scores, lambda value, rank: (f"**{value}**" if rank == 1 else value) + _MARKS[rank], "–")
-    table.index = pd.Index([_escape_markdown(method) for method in table.index], name="Method")
-    table.columns = pd.Index([f"{_escape_markdown(name)} {_heading(metric)}" for name, metric in scores.columns])
+    table.index = pd.Index([escape_markdown(method) for method in table.index], name="Method")
+    table.columns = pd.Index([f"{escape_markdown(name)} {heading(metric)}" for name, metric in scores.columns])
     align = ["left", *["right"] * len(table.columns)]
     body = table.to_markdown(tablefmt="pipe", disable_numparse=True, colalign=align)
-    notes = "".join(f"{_escape_markdown(note)}  \n" for note in _footnotes(scores))
-    counts = "; ".join(f"{_escape_markdown(name)}: {scores.images(name)} images" for name in scores.datasets)
+    notes = "".join(f"{escape_markdown(note)}  \n" for note in _footnotes(scores))
+    counts = "; ".join(f"{escape_markdown(name)}: {scores.images(name)} images" for name in scores.datasets)
     return f"Protocol: {PROTOCOLS[scores.protocol].description}\n\n{body}\n\n{notes}{counts}\n"
 
 
@@ -67,11 +66,11 @@ def as_latex(scores: Scores) -> str:
     """
     table = _cells(scores, _latex_cell, "--")
     table.columns = pd.MultiIndex.from_tuples(
-        [(name, rf"${metric.latex}\,\{_arrow(metric, 'downarrow', 'uparrow')}$") for name, metric in scores.columns],
+        [(name, latex_heading(metric)) for name, metric in scores.columns],
         names=["", "Method"],
     )
-    style = table.style.format_index(_latex_name, escape="latex", axis="index")
-    style = style.format_index(_latex_name, escape="latex", axis="columns", level=0)
+    style = table.style.format_index(latex_name, escape="latex", axis="index")
+    style = style.format_index(latex_name, escape="latex", axis="columns", level=0)
     form = "l" + "c" * len(table.columns)
     body = style.to_latex(column_format=form, hrules=True, multicol_align="c").splitlines(keepends=True)
     per_group = len(table.columns) // len(scores.datasets)
@@ -82,8 +81,21 @@ def as_latex(scores: Scores) -> str:
 
 
 def as_json(scores: Scores) -> str:
-    """Return the scores at full precision: `{"protocol", "results": [{"method", "dataset", "images", metrics …}]}`."""
-    return json.dumps({"protocol": scores.protocol, "results": _records(scores)}, indent=1) + "\n"
+    """Return the scores at full precision.
+
+    Returns:
+        `{"protocol", "results": [{"method", "dataset", "images", metrics …}]}`, where there are such also "excluded"
+        (stems by data set), "significance" and "groups" (records as in the CSV files).
+    """
+    content: dict[str, object] = {"protocol": scores.protocol}
+    if scores.excluded:
+        content["excluded"] = scores.excluded
+    content["results"] = _records(scores)
+    if scores.comparisons:
+        content["significance"] = comparison_records(scores)
+    if scores.groups:
+        content["groups"] = group_records(scores)
+    return json.dumps(content, indent=1) + "\n"
 
 
 def as_csv(scores: Scores) -> str:
@@ -98,18 +110,15 @@ def per_image_csv(scores: Scores) -> str:
         worst_first = sorted(result.per_image.items(), key=lambda item: (item[1]["Sm"], -item[1]["MAE"]))
         for stem, figures in worst_first:
             ordered = {name: figures[name] for name in PROTOCOLS[scores.protocol].names}
-            lines.append({"method": method, "dataset": dataset, "stem": stem, **ordered})
+            left_out = excluded_count(scores, dataset)
+            lines.append({"method": method, "dataset": dataset, "stem": stem, **left_out, **ordered})
     return to_csv(lines)
-
-
-def to_csv(records: list[dict], float_format: str | None = None) -> str:
-    """Return records of the same keys as CSV, floats at full precision unless `float_format` says otherwise."""
-    return pd.DataFrame(records).to_csv(index=False, lineterminator="\n", float_format=float_format)
 
 
 def _records(scores: Scores) -> list[dict]:
     return [
         {"method": method, "dataset": dataset, "images": result.images}
+        | excluded_count(scores, dataset)
         | {name: result.figures[name] for name in PROTOCOLS[scores.protocol].names}
         for (method, dataset), result in scores.results.items()
     ]
@@ -131,23 +140,5 @@ def _footnotes(scores: Scores) -> list[str]:
     return ([_LEGEND] if len(scores.methods) > 1 else []) + scores.notes
 
 
-def _arrow(metric: Metric, down: str = "↓", up: str = "↑") -> str:
-    return down if metric.lower_is_better else up
-
-
-def _heading(metric: Metric) -> str:
-    return f"{metric.label} {_arrow(metric)}"
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`~<>\[\]$&])", r"\\\1", text)
-
-
 def _latex_cell(value: str, position: int | None) -> str:
     return value if position is None else rf"\{_LATEX_COMMANDS[position]}{{{value}}}"
-
-
-def _latex_name(escaped: object) -> str:
-    """Escape what pandas leaves: LaTeX's default fonts lack < > |, and a row's end takes a star or bracket after it."""
-    name = str(escaped).translate(_LATEX_GLYPHS)
-    return "{}" + name if name.startswith(("*", "[")) else name

@@ -16,12 +16,15 @@ class Metric:
         label: the heading in text and Markdown.
         latex: the heading in LaTeX, in math mode.
         lower_is_better: the metric measures an error; otherwise it measures agreement.
+        maximum_of: over several images the figure is the maximum of this curve's average, as it is of an image's own
+            curve. Without a name it is the average of the images' figures.
     """
 
     name: str
     label: str
     latex: str
     lower_is_better: bool = False
+    maximum_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Protocol:
         """The metrics' names."""
         return tuple(metric.name for metric in self.metrics)
 
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The curves whose averages have their maxima among the metrics."""
+        return tuple(metric.maximum_of for metric in self.metrics if metric.maximum_of)
+
 
 _SM = Metric("Sm", "Sm", "S_m")
 _MAE = Metric("MAE", "MAE", r"\mathrm{MAE}", lower_is_better=True)
@@ -43,16 +51,16 @@ _MAE = Metric("MAE", "MAE", r"\mathrm{MAE}", lower_is_better=True)
 PROTOCOLS: Mapping[str, Protocol] = {
     "authors": Protocol(
         "authors (448×448, soft masks; Fβ is the maximum of the average curve)",
-        (Metric("Fbeta", "Fβ", r"F_\beta"), _MAE, _SM),
+        (Metric("Fbeta", "Fβ", r"F_\beta", maximum_of="F"), _MAE, _SM),
     ),
     "field": Protocol(
         "field (PySODMetrics at each mask's own size)",
         (
             _SM,
-            Metric("maxF", "maxF", r"F_\beta^{\max}"),
+            Metric("maxF", "maxF", r"F_\beta^{\max}", maximum_of="F"),
             Metric("meanF", "meanF", r"F_\beta^{\mathrm{mean}}"),
             Metric("adpF", "adpF", r"F_\beta^{\mathrm{adp}}"),
-            Metric("maxE", "maxE", r"E_\xi^{\max}"),
+            Metric("maxE", "maxE", r"E_\xi^{\max}", maximum_of="E"),
             Metric("meanE", "meanE", r"E_\xi^{\mathrm{mean}}"),
             Metric("adpE", "adpE", r"E_\xi^{\mathrm{adp}}"),
             Metric("wF", "wF", r"F_\beta^{w}"),

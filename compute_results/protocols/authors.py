@@ -16,12 +16,13 @@ The authors' release divides by zero in three cases. They are defined here as fo
 - An object (or background) of one pixel has standard deviation 0.
 """
 
+from collections.abc import Mapping
 from math import sqrt
 
 import numpy as np
 from PIL import Image
 
-from compute_results.result import Curves, ImageScores, Result, mean_curve, mean_figure
+from compute_results.result import Curves, Gathered, ImageScores, Result, gathered
 
 SIZE = 448
 """Side of the square, in pixels, at which maps and masks are compared."""
@@ -60,12 +61,12 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
     return ImageScores(figures, {"precision": precision, "recall": recall, "F": f})
 
 
-def summarize(images: dict[str, ImageScores]) -> Result:
+def summarize(images: Gathered | Mapping[str, ImageScores]) -> Result:
     """Return the averages over images by stem: Fβ is the maximum of the average curve, not the mean of the maxima."""
-    scores = list(images.values())
-    curves = Curves(THRESHOLDS.astype(np.float64), *(mean_curve(scores, name) for name in ("precision", "recall", "F")))
-    figures = {"Fbeta": float(curves.f.max()), "MAE": mean_figure(scores, "MAE"), "Sm": mean_figure(scores, "Sm")}
-    return Result("authors", figures, curves, {stem: image.figures for stem, image in images.items()})
+    images = gathered(images)
+    curves = Curves(THRESHOLDS.astype(np.float64), *(images.mean_curve(name) for name in ("precision", "recall", "F")))
+    figures = {"Fbeta": float(curves.f.max()), "MAE": images.mean_figure("MAE"), "Sm": images.mean_figure("Sm")}
+    return Result("authors", figures, curves, images.figures, images.kept_curves())
 
 
 def f_curves(plain: np.ndarray, weighted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

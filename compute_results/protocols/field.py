@@ -5,21 +5,15 @@ library scores one image at a time, so that images can be spread over processes.
 that the library takes.
 """
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
-from py_sod_metrics import (
-    MAE,
-    Emeasure,
-    FmeasureHandler,
-    FmeasureV2,
-    PrecisionHandler,
-    RecallHandler,
-    Smeasure,
-    WeightedFmeasure,
-)
+from py_sod_metrics import MAE, FmeasureHandler, PrecisionHandler, RecallHandler, Smeasure
 from py_sod_metrics.utils import prepare_data
 
-from compute_results.result import Curves, ImageScores, Result, mean_curve, mean_figure
+from compute_results.protocols.pysodmetrics import Emeasure, FmeasureV2, WeightedFmeasure
+from compute_results.result import Curves, Gathered, ImageScores, Result, gathered
 
 
 def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
@@ -55,15 +49,14 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
     return ImageScores(figures, curves)
 
 
-def summarize(images: dict[str, ImageScores]) -> Result:
+def summarize(images: Gathered | Mapping[str, ImageScores]) -> Result:
     """Return the averages over images by stem; maximum and mean F and E are those of the average curve."""
-    scores = list(images.values())
-    curves = {name: mean_curve(scores, name) for name in ("precision", "recall", "F", "E")}
-    figures = {name: mean_figure(scores, name) for name in ("Sm", "adpF", "adpE", "wF", "MAE")} | _extremes(curves)
+    images = gathered(images)
+    curves = {name: images.mean_curve(name) for name in ("precision", "recall", "F", "E")}
+    figures = {name: images.mean_figure(name) for name in ("Sm", "adpF", "adpE", "wF", "MAE")} | _extremes(curves)
     thresholds = np.arange(256) / 255
-    ascending = (curves[name][::-1] for name in ("precision", "recall", "F"))
-    per_image = {stem: image.figures for stem, image in images.items()}
-    return Result("field", figures, Curves(thresholds, *ascending), per_image)
+    ascending = (curves[name][::-1] for name in ("precision", "recall", "F", "E"))
+    return Result("field", figures, Curves(thresholds, *ascending), images.figures, images.kept_curves())
 
 
 def _extremes(curves: dict[str, np.ndarray]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from compute_results.matching import MapMask
+from compute_results.protocols import pysodmetrics
 from compute_results.scoring import score
 
 
@@ -46,6 +47,39 @@ def library(pairs) -> dict:
         for metric in metrics.values():
             metric.step(saliency, mask)
     return {name: metric.get_results() for name, metric in metrics.items()}
+
+
+def masks_of_every_kind() -> dict[str, np.ndarray]:
+    """Masks whose objects lie inside, at the border, in a corner, everywhere, in a tiny image; and none."""
+    empty = np.zeros((50, 70), dtype=np.uint8)
+    masks = {name: empty.copy() for name in ("inside", "two", "corner", "border", "dot", "empty")}
+    masks["inside"][20:30, 10:40] = 255
+    masks["two"][2:5, 3:6] = masks["two"][40:48, 60:69] = 255
+    masks["corner"][44:, 66:] = 255
+    masks["border"][:, :2] = 255
+    masks["dot"][25, 0] = 255
+    return masks | {
+        "full": 255 - empty,
+        "tiny": np.eye(3, dtype=np.uint8) * 255,
+        "row": np.array([[0, 255, 255, 0]], np.uint8),
+    }
+
+
+@pytest.mark.parametrize("name", masks_of_every_kind())
+def test_the_faster_library_gives_the_library_s_numbers_bit_by_bit(name):
+    """Two maps of the same mask in turn, then of another: distances are kept for the second alone."""
+    mask, rng = masks_of_every_kind()[name], np.random.default_rng(1)
+    for target in (mask, mask, mask[::-1].copy()):
+        saliency = np.clip(target * 0.7 + rng.integers(0, 80, target.shape), 0, 255).astype(np.uint8)
+        found = []
+        for library in (py_sod_metrics, pysodmetrics):
+            f = library.FmeasureV2({"f": py_sod_metrics.FmeasureHandler(True, True)})
+            e, w = library.Emeasure(), library.WeightedFmeasure()
+            for metric in (f, e, w):
+                metric.step(saliency, target)
+            found.append((f.get_results()["f"]["dynamic"], e.get_results()["em"]["curve"], w.get_results()["wfm"]))
+        for expected, faster in zip(*found, strict=True):
+            np.testing.assert_array_equal(faster, expected)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -92,6 +126,7 @@ def test_workers_do_not_wait_for_opencv_s_threads_and_the_caller_keeps_them(pair
 import cv2, numpy
 from pathlib import Path
 from compute_results.matching import MapMask
+from compute_results.protocols import pysodmetrics
 from compute_results.scoring import score
 cv2.setNumThreads(3)
 cv2.resize(numpy.zeros((2000, 2000), numpy.uint8), (3000, 3000))
