@@ -33,6 +33,7 @@ from compute_results.protocols.authors import score_image
 from datasets.catalog import DATASETS, Pair, find_pairs, pair_folders
 from datasets.io import open_image, read_map, read_mask
 from utils.files import atomic_write
+from utils.outputs import check_file
 
 CELL = 224
 """Side of one cell in pixels; images are resized to it without keeping their aspect ratio, as for the network."""
@@ -169,6 +170,7 @@ def main() -> None:
             raise ValueError("--show differ compares two methods: give two to --maps")
         if options.num_images < 1:
             raise ValueError(f"--num-images {options.num_images}: give at least 1")
+        check_file(options.output)
         rows = _find_rows(options)
         atomic_write(options.output, draw_gallery(rows))
     except (OSError, ValueError) as error:

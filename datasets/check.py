@@ -24,6 +24,7 @@ from datasets.catalog import (
     Pair,
     Split,
     dataset_name,
+    describe_passed,
     find_pairs,
     group_by_stem,
     layouts_at,
@@ -116,7 +117,8 @@ def _gather(place: _Place) -> tuple[list[Pair], list[Finding]]:
         return [], []  # `_refusal` says why
     if not (place.images.is_dir() and place.masks.is_dir()):
         return [], []  # `_refusal` says which
-    images, masks = group_by_stem(place.images), group_by_stem(place.masks)
+    passed: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    images, masks = group_by_stem(place.images, passed[0]), group_by_stem(place.masks, passed[1])
     if listed is not None:
         images, masks = ({stem: of[stem] for stem in of if stem in listed} for of in (images, masks))
     findings = [
@@ -125,6 +127,9 @@ def _gather(place: _Place) -> tuple[list[Pair], list[Finding]]:
         *_named("images without a mask", images.keys() - masks.keys()),
         *_named("masks without an image", masks.keys() - images.keys()),
     ]
+    for folder, over in zip((place.images, place.masks), passed, strict=True):
+        if clause := describe_passed(over):
+            findings.append(Finding(f"{folder}: {clause}", is_error=False))
     if listed is not None and place.listing:
         lost, twice = listed.keys() - images.keys() - masks.keys(), [stem for stem in listed if listed[stem] > 1]
         findings += _named(f"neither image nor mask, though in {place.listing.name}", lost)

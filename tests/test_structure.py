@@ -11,8 +11,8 @@ ALLOWED = {
     "utils": (),
     "datasets": ("utils",),
     "models": ("utils",),
-    "compute_results": ("datasets.catalog", "datasets.io", "utils"),
-    "inference": ("models", "datasets.catalog", "datasets.io", "utils"),
+    "compute_results": ("datasets.catalog", "datasets.io", "datasets.file_warnings", "utils"),
+    "inference": ("models", "datasets.catalog", "datasets.io", "datasets.file_warnings", "utils"),
     "training": ("models", "datasets", "compute_results.protocols", "utils"),
 }
 """What each package may import besides itself."""
