@@ -15,12 +15,13 @@ DARK_SHARE = 1e-3
 
 
 class FileWarning(IntFlag):
-    """Unusual properties of a file; they fit into a byte.
+    """Unusual properties of a file; all but LARGE fit into a byte, for the cache.
 
     Of masks: EMPTY: no foreground: no pixel is 128 or more. FULL: every pixel is 255. GRAY: values other than 0 and
     255. COLORED: colors, which count as foreground (in a map: colors, of which the luma is taken).
     Of any file: TURNED: an EXIF orientation, which is not applied. DARK: an image all but black. FRAMES: several
     frames or pages, of which the first is read. HIDDEN: transparent or nodata pixels, whose stored values are read.
+    Of inference: LARGE: many times larger than the network's input.
     """
 
     EMPTY = 1
@@ -31,6 +32,7 @@ class FileWarning(IntFlag):
     DARK = 32
     FRAMES = 64
     HIDDEN = 128
+    LARGE = 256
 
 
 TEXTS = {
@@ -51,8 +53,22 @@ TEXTS = {
         "file has transparent or nodata pixels, whose stored values are read",
         "files have transparent or nodata pixels, whose stored values are read",
     ),
+    FileWarning.LARGE: (
+        "image is more than 10 times as large as the network's input: small objects vanish; --scene reads windows",
+        "images are more than 10 times as large as the network's input: small objects vanish; --scene reads windows",
+    ),
 }
 """What a report says of one file and of several."""
+
+
+LARGER = 10
+"""Sides of an image by those of the network's input, from which on it is LARGE."""
+
+
+def large_warning(own_size: tuple[int, int], size: tuple[int, int]) -> FileWarning:
+    """Return LARGE for an image whose (height, width) shrinks to `size` by more than `LARGER`."""
+    shrinks = own_size[0] * own_size[1] > LARGER**2 * size[0] * size[1]
+    return FileWarning.LARGE if shrinks else FileWarning(0)
 
 
 def mask_warnings(mask: Image.Image | np.ndarray) -> FileWarning:

@@ -12,12 +12,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from datasets.decode import decode, naming, open_regular
+from datasets.decode import decode, naming, open_regular, refuse_large
 from datasets.file_warnings import FileWarning, exif_warning, is_dark, mask_warnings
 from datasets.levels import color_spread, deep_values, image_rgb, is_deep, mask_levels
 from datasets.memory import decoded_image
-from datasets.raster import Bands, Bounds
-from datasets.raster_reader import read_rgb
+from datasets.raster import Bands, Bounds, open_raster
+from datasets.raster_reader import Reader
 
 _JPEG_START = b"\xff\xd8\xff"
 
@@ -238,10 +238,14 @@ def _jpeg(path: Path | str) -> tuple[np.ndarray | None, FileWarning]:
 
 
 def _by_bands(path: Path | str, reading: Reading) -> tuple[Image.Image, FileWarning]:
-    """Return what rasterio reads of chosen bands, scaled from the range."""
+    """Return what rasterio reads of chosen bands, scaled from the range, which is never an image's own."""
     open_regular(path).close()
-    with naming(path):
-        pixels, valid, _ = read_rgb(path, reading.bands, reading.bounds)
+    with naming(path), open_raster(path) as dataset:
+        refuse_large(dataset.width, dataset.height)
+        reader = Reader(dataset, reading.bands, reading.bounds)
+        if reader.estimated:
+            raise ValueError(f"it has {reader.raster}, whose range is unknown: give --range LOW:HIGH")
+        pixels, valid = reader.read(0, 0, dataset.height, dataset.width)
         image = Image.fromarray(pixels)
         found = FileWarning.DARK if is_dark(image) else FileWarning(0)
         return image, found | (FileWarning(0) if valid is None else FileWarning.HIDDEN)

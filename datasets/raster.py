@@ -19,14 +19,14 @@ from utils.text import one_line
 
 REQUIREMENTS = "requirements-scenes.txt"
 GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": 128,
+    "GDAL_CACHEMAX": 128 << 20,
     "GDAL_HTTP_CONNECTTIMEOUT": 30,
     "GDAL_HTTP_LOW_SPEED_TIME": 60,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
     "GDAL_HTTP_MAX_RETRY": 4,
     "GDAL_HTTP_RETRY_DELAY": 1,
 }
-"""GDAL's cache in MB, and bounds on how long a silent server is waited for. The environment has precedence."""
+"""GDAL's cache in bytes, and bounds on how long a silent server is waited for. The environment has precedence."""
 NAMES = ("red", "green", "blue")
 
 Bands = tuple[int, int, int]
@@ -101,8 +101,12 @@ def gdal_environment(**options: Any) -> Iterator[None]:
 
 
 @contextmanager
-def open_raster(path: Path | str) -> Iterator[Any]:
+def open_raster(path: Path | str, **options: Any) -> Iterator[Any]:
     """Yield an open rasterio data set: a file, an address (https://, s3://, /vsi…) or a VRT. One thread may use it.
+
+    Args:
+        path: file or address.
+        options: GDAL's open options.
 
     Raises:
         ValueError: rasterio is missing, or GDAL cannot open or read the raster; the message is one line.
@@ -111,7 +115,7 @@ def open_raster(path: Path | str) -> Iterator[Any]:
     with gdal_environment(), raster_errors(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, **options)
         with dataset:
             yield dataset
 

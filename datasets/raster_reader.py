@@ -40,20 +40,20 @@ class Reader:
     Attributes:
         raster, bands: what is read.
         bounds: the value range. For a palette (0, 255).
+        estimated: whether the value range was estimated.
 
     Raises:
-        ValueError: as `choose_bands` and `estimate_range`.
+        ValueError: as `choose_bands`.
     """
 
     def __init__(self, dataset: Any, bands: Bands | None = None, bounds: Bounds | None = None) -> None:
         self.dataset, self.raster = dataset, describe(dataset)
         self.bands = choose_bands(self.raster, bands)
         self._palette = self._read_palette() if is_palette(self.raster, self.bands) else None
-        self.sample: tuple[np.ndarray, np.ndarray] | None = None
-        if self._palette is not None:
-            self.bounds: Bounds = (0.0, 255.0)
-        else:
-            self.bounds = bounds or self._own_range() or self._estimate()
+        self._sample: tuple[np.ndarray, np.ndarray | None] | None = None
+        known = (0.0, 255.0) if self._palette is not None else bounds or self._own_range()
+        self.estimated = known is None
+        self.bounds: Bounds = known or self._estimate()
         self._table = None if self._palette is not None else _gray_table(self._kind(), self.bounds)
 
     def read(
@@ -135,23 +135,26 @@ class Reader:
         return (0.0, float(2**bits - 1)) if kind == np.uint8 and 1 <= bits <= 8 else None
 
     def _estimate(self) -> Bounds:
-        values, valid = self._sampled()
-        return estimate_range(values if valid is None else values[:, valid], self.raster)
+        values, valid = self.sampled()
+        return estimate_range(values if valid is None else values[:, valid])
 
-    def _sampled(self) -> tuple[np.ndarray, np.ndarray | None]:
-        if self.sample is None:
-            self.sample = self._take_sample()
-        values, valid = self.sample
-        return values, valid if valid.size else None
+    def sampled(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return a sample of the raster: values, C×…, and their validity, or None where all are valid.
 
-    def _take_sample(self) -> tuple[np.ndarray, np.ndarray]:
+        It is read from the overviews, or from windows spread evenly where a large raster has none.
+        """
+        if self._sample is None:
+            self._sample = self._take_sample()
+        return self._sample
+
+    def _take_sample(self) -> tuple[np.ndarray, np.ndarray | None]:
         raster, side = self.raster, max(self.raster.width, self.raster.height)
         whole = bool(self.dataset.overviews(self.bands[0])) or raster.width * raster.height <= READ_WHOLE
         if whole:
             factor = max(side / SAMPLE_SIDE, 1)
             shape = (max(round(raster.height / factor), 1), max(round(raster.width / factor), 1))
             values, valid = self.values(0, 0, raster.height, raster.width, shape, average=False)
-            return values, np.empty(0) if valid is None else valid
+            return values, valid
         parts = [self.values(*place, average=False) for place in _sample_windows(raster)]
         values = np.concatenate([part.reshape(len(part), -1) for part, _ in parts], axis=1)
         flags = [np.ones(part.shape[1:], bool) if valid is None else valid for part, valid in parts]
@@ -174,15 +177,11 @@ class Reader:
         return valid
 
 
-def estimate_range(values: np.ndarray, raster: Raster) -> Bounds:
-    """Return the range of a sample of valid values: `PERCENTILES` of all bands together.
-
-    Raises:
-        ValueError: there are no valid values, so that no range follows.
-    """
+def estimate_range(values: np.ndarray) -> Bounds:
+    """Return the range of a sample of valid values, `PERCENTILES` of all bands together; (0, 255) without values."""
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
     if not values.size:
-        return 0.0, 255.0  # nothing valid was sampled: nothing will be seen, or very little
+        return 0.0, 255.0
     low, high = (float(bound) for bound in np.percentile(values, PERCENTILES))
     if low == high:
         low, high = float(values.min()), float(values.max())
@@ -200,7 +199,7 @@ def read_rgb(
         bounds: the values that become 0 and 255; None: 0 and 255 for 8-bit values, estimated for others.
 
     Raises:
-        ValueError: as `open_raster`, `choose_bands` and `estimate_range`; one line.
+        ValueError: as `open_raster`, and `choose_bands`; one line.
     """
     with open_raster(path) as dataset:
         reader = Reader(dataset, bands, bounds)

@@ -1,8 +1,39 @@
 """Try an output before hours are spent on what it shall hold."""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_OF_ONE_ITEM = {
+    getattr(errno, name, -1)
+    for name in (
+        "ENAMETOOLONG",
+        "EILSEQ",
+        "EINVAL",
+        "ENOTDIR",
+        "EISDIR",
+        "EEXIST",
+        "ENOTEMPTY",
+        "ELOOP",
+        "EACCES",
+        "EPERM",
+    )
+}
+"""Errors that say nothing about the next file, unlike a full disk."""
+
+
+@contextmanager
+def errors_of_one_item(path: Path) -> Iterator[None]:
+    """Turn an OSError that concerns one file's name or place into a ValueError that names it; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_ONE_ITEM:
+            raise
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def check_folder(folder: Path, option: str = "--output") -> None:
