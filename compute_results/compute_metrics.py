@@ -40,6 +40,7 @@ from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
 from utils.files import atomic_write
 from utils.outputs import check_folder
+from utils.text import encodable
 
 if TYPE_CHECKING:
     from compute_results.groups import Request
@@ -133,7 +134,7 @@ def render(scores: Scores) -> dict[str, str | bytes]:
         tables,
     )  # pandas and matplotlib take a second: import them after scoring
 
-    return {
+    files: dict[str, str | bytes] = {
         "": tables.as_text(scores) + comparison_tables.as_text(scores),
         "scores.json": tables.as_json(scores),
         "scores.csv": tables.as_csv(scores),
@@ -144,6 +145,7 @@ def render(scores: Scores) -> dict[str, str | bytes]:
         "curves.csv": curves.curves_csv(scores),
         **dict(curves.draw_curves(scores)),
     }
+    return {name: encodable(content) if isinstance(content, str) else content for name, content in files.items()}
 
 
 def write_all(files: Mapping[str, str | bytes], folder: Path) -> None:

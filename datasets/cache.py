@@ -131,8 +131,10 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
 class CachedRecords(Records):
     """Records read from a cache file that `open_cache` found or built."""
 
-    def __init__(self, pairs: Sequence[Pair], size: tuple[int, int], detail: float, name: str, path: Path):
-        super().__init__(pairs, size, detail, name)
+    def __init__(
+        self, pairs: Sequence[Pair], size: tuple[int, int], detail: float, name: str, path: Path, reading: Reading
+    ):
+        super().__init__(pairs, size, detail, name, reading)
         self.path = path
         self._file = _mapped(path)
 
@@ -186,7 +188,7 @@ def open_cache(
         with FileLock(f"{path}.lock"):
             if not _is_current(path, identities, size, detail):  # another run may have built it
                 _build(path, pairs, identities, size, detail, name, reading)
-    return CachedRecords(pairs, size, detail, name, path)
+    return CachedRecords(pairs, size, detail, name, path, reading)
 
 
 def cache_bytes(count: int, size: tuple[int, int], detail: float) -> int:

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -32,7 +33,9 @@ from datasets.catalog import (
     read_listing,
 )
 from datasets.file_warnings import TEXTS, FileWarning
+from datasets.io import AS_STORED, Reading
 from datasets.pairs import ErrorKind, PairError, inspect_pair
+from datasets.raster import parse_bands, parse_range
 from datasets.report import Finding, Part, Report, as_json, as_text
 from utils.files import atomic_write
 
@@ -56,12 +59,15 @@ class _Inspected:
     errors: list[PairError]
 
 
-def check_dataset(dataset: str, root: Path | str | None, workers: int | None = None) -> Report:
+def check_dataset(
+    dataset: str, root: Path | str | None, workers: int | None = None, reading: Reading = AS_STORED
+) -> Report:
     """Check every split of a known data set that is there.
 
     Args:
         dataset, root: as in `datasets.catalog.find_pairs`.
         workers: threads that decode, each with one pair in memory; by default one for each core, at most eight.
+        reading: bands and value range of the images.
 
     Raises:
         ValueError: the name is unknown, or no split is at `root`.
@@ -73,14 +79,16 @@ def check_dataset(dataset: str, root: Path | str | None, workers: int | None = N
     if not places:
         find_pairs(name, root, "train")  # raises an error that says what was looked for
     report = Report(f"{name} in {root or SAMPLE_ROOT}", absent=[split for split in found if split not in places])
-    return _check(report, places, workers)
+    return _check(report, places, workers, reading)
 
 
-def check_folders(images: Path | str, masks: Path | str, workers: int | None = None) -> Report:
-    """Check a folder of images and a folder of masks; `workers` as in `check_dataset`."""
+def check_folders(
+    images: Path | str, masks: Path | str, workers: int | None = None, reading: Reading = AS_STORED
+) -> Report:
+    """Check a folder of images and a folder of masks; `workers` and `reading` as in `check_dataset`."""
     images, masks = Path(images), Path(masks)
     place = _Place(images, masks, lambda: pair_folders(images, masks))
-    return _check(Report(f"{images} and {masks}"), {"folders": place}, workers)
+    return _check(Report(f"{images} and {masks}"), {"folders": place}, workers, reading)
 
 
 def _find(name: str, root: Path | str | None, split: Split) -> _Place | None:
@@ -92,14 +100,14 @@ def _find(name: str, root: Path | str | None, split: Split) -> _Place | None:
     return None
 
 
-def _check(report: Report, places: Mapping[str, _Place], workers: int | None) -> Report:
+def _check(report: Report, places: Mapping[str, _Place], workers: int | None, reading: Reading) -> Report:
     start = time.perf_counter()
     seen: list[tuple[str, _Inspected]] = []
     with ThreadPool(workers or min(os.cpu_count() or 1, 8)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of counts, which the report has too, and Pillow's of metadata
         for name, place in places.items():
             pairs, findings = _gather(place)
-            done = pool.imap(_inspect, pairs)
+            done = pool.imap(partial(_inspect, reading=reading), pairs)
             inspected = list(tqdm(done, name, len(pairs), leave=False, unit="pair", disable=None))
             seen += [(name, one) for one in inspected]
             report.parts[name] = _part(place, findings, inspected)
@@ -156,8 +164,8 @@ def _named(what: str, names: Iterable[str], is_error: bool = True) -> list[Findi
     return [Finding(what, names, is_error)] if names else []
 
 
-def _inspect(pair: Pair) -> _Inspected:
-    found = inspect_pair(pair)
+def _inspect(pair: Pair, reading: Reading) -> _Inspected:
+    found = inspect_pair(pair, reading)
     no_mask = any(error.kind is ErrorKind.NO_MASK for error in found.errors)
     warned = FileWarning(0) if no_mask else found.warnings
     return _Inspected(pair, found.image.size if found.image else None, warned, found.errors)
@@ -213,10 +221,14 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot print ×
     try:
+        reading = Reading(
+            parse_bands(options.bands) if options.bands else None,
+            parse_range(options.range) if options.range else None,
+        )
         if by_name:
-            report = check_dataset(options.dataset, options.root, options.workers)
+            report = check_dataset(options.dataset, options.root, options.workers, reading)
         else:
-            report = check_folders(options.images, options.masks, options.workers)
+            report = check_folders(options.images, options.masks, options.workers, reading)
         print(as_text(report), end="")
         if options.json:
             atomic_write(options.json, as_json(report))
@@ -232,6 +244,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, metavar="DIR", help="its folder (default for sample: datasets/sample)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="instead of a data set: a folder of images")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="with --images: the folder of their masks")
+    parser.add_argument("--bands", metavar="R,G,B", help="numbers of the images' red, green and blue band, if need be")
+    parser.add_argument("--range", metavar="LOW:HIGH", help="values of the images that become black and white")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too, with every name")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each core, at most eight)")
     return parser

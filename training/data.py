@@ -107,10 +107,10 @@ def _open_records(
 
 
 def _open(settings: TrainingConfig, pairs: list[Pair], detail: float, use_cache: bool) -> Records:
-    size, name = settings.detector.input_size, settings.data.dataset
+    size, name, reading = settings.detector.input_size, settings.data.dataset, settings.data.reading
     if settings.data.cache is None or not use_cache or not pairs:
-        return Records(pairs, size, detail, name)
-    return open_cache(pairs, size, detail, settings.data.cache, name)
+        return Records(pairs, size, detail, name, reading)
+    return open_cache(pairs, size, detail, settings.data.cache, name, reading)
 
 
 def cache_size(settings: TrainingConfig, training: int, validation: int) -> int:
