@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from datasets.catalog import DATASETS
 from inference import BACKEND_NAMES, PRECISION_NAMES
 from inference.distributed import ProcessGroup
 from inference.plan import Plan, find_requested, plan_maps
+from inference.reading import reading_of
 from inference.scenes.options import add_scene_options, check_scene_options
 from inference.tta import TTA_MODES
 
@@ -86,7 +88,11 @@ def plan(options: argparse.Namespace) -> Plan:
     """Return the maps to make."""
     source = Path(options.input) if options.input else None
     images = find_requested(source, options.dataset, options.root, options.split or "test", options.output)
-    return plan_maps(images, options.output, options.suffix, options.resume)
+    planned = plan_maps(images, options.output, options.suffix, options.resume)
+    reading, line = reading_of(options.bands, options.range, [image for _, image in images])
+    if line:
+        print(line, flush=True)
+    return replace(planned, reading=reading)
 
 
 def run_scenes(options: argparse.Namespace, processes: ProcessGroup) -> None:

@@ -5,16 +5,19 @@ torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to i
 """
 
 import contextlib
+import functools
 import importlib.machinery
 import pathlib
 import sys
 import typing
+import warnings
 
 dependencies = ["torch", "torchvision", "timm", "numpy", "PIL", "safetensors", "simplejpeg"]
 
 if typing.TYPE_CHECKING:
     import collections.abc
 
+    import numpy
     import PIL.Image
     import torch
 
@@ -93,12 +96,16 @@ def saliency(
     size: str = "network",
     raw: bool = False,
     tta: str | None = None,
+    bands: str | None = None,
+    value_range: str | None = None,
     host_file: str | pathlib.Path | None = None,
     **renamed: typing.Any,
-) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image], PIL.Image.Image]":
-    """Return a function from an image (a file or a PIL image) to its saliency map, an 8-bit gray PIL image.
+) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image | numpy.ndarray], PIL.Image.Image]":
+    """Return a function from an image to its saliency map, an 8-bit gray PIL image.
 
-    The map is identical to that of `getsmaps.py`. The function resizes and normalizes the image itself.
+    The image is a file, a PIL image, or an array of H×W gray or H×W×3 RGB values, uint8 or uint16. The map is identical
+    to that of `getsmaps.py`. The function resizes and normalizes the image itself, and warns of one that is dark,
+    turned by EXIF, partly transparent or much larger than the network's input.
 
     Args:
         weights: a weights file (.safetensors), or a file that inference.export wrote (.onnx, .xml); None is the light
@@ -112,36 +119,73 @@ def saliency(
         raw: return sigmoid × 255, without the threshold and stretch of the released code.
         tta: test-time augmentation, the average over the image and its mirror image ('mirror', 2 passes) or over all
             eight combinations of mirroring and 90° rotations ('eight', 8 passes); None: the image alone.
+        bands: numbers of the red, green and blue band of a file that does not say it, such as '3,2,1'.
+        value_range: values that become black and white in a file of other than 8-bit values, such as '200:3000'.
         host_file: a Python file that registers your own network; it is executed.
 
     Raises:
         FileNotFoundError, ValueError: no such file, backend, device or precision. The function raises them for an image
-            that is missing or broken.
+            that is missing or broken, or whose values would be guessed.
     """
     if "symmetries" in renamed:
         raise ValueError(f"symmetries is now tta: use tta={renamed['symmetries']!r}")
     if renamed:
         raise TypeError(f"saliency has no argument {', '.join(renamed)}")
+    if size not in ("network", "original"):
+        raise ValueError(f"size {size!r}: choose network or original")
     with _our_packages():
-        from datasets.io import read_pixels
-        from inference.backends import open_backend
-        from inference.maps import gray_map
-        from inference.tta import TTA_MODES, with_tta
-        from models.hosts import run_host_file
-        from models.weights import LIGHT
-
-        if size not in ("network", "original"):
-            raise ValueError(f"size {size!r}: choose network or original")
-        if tta not in (None, *TTA_MODES):
-            raise ValueError(f"tta {tta!r}: choose {' or '.join(TTA_MODES)}")
         if host_file is not None:
-            run_host_file(host_file)
-        network = open_backend(backend, weights or LIGHT, device, precision)
-        run = with_tta(network, tta) if tta else network
+            from models.hosts import run_host_file
 
-    def saliency_of(image: "str | pathlib.Path | PIL.Image.Image") -> "PIL.Image.Image":
-        pixels, own_size = read_pixels(image, network.input_size)
-        return gray_map(run(pixels[None])[0], own_size if size == "original" else None, raw)
+            run_host_file(host_file)
+        open_network = functools.partial(_open_network, weights, backend, device, precision, tta)
+        return _saliency_of(open_network, _reading(bands, value_range), size == "original", raw)
+
+
+def _open_network(
+    weights: "str | pathlib.Path | None", backend: str | None, device: str, precision: str | None, tta: str | None
+) -> "tuple[typing.Any, tuple[int, int]]":
+    """Return what computes the saliency of a batch, and its input size."""
+    from inference.backends import open_backend
+    from inference.tta import TTA_MODES, with_tta
+    from models.weights import LIGHT
+
+    if tta not in (None, *TTA_MODES):
+        raise ValueError(f"tta {tta!r}: choose {' or '.join(TTA_MODES)}")
+    network = open_backend(backend, weights or LIGHT, device, precision)
+    return (with_tta(network, tta) if tta else network), network.input_size
+
+
+def _reading(bands: str | None, value_range: str | None) -> typing.Any:
+    """Return how image files are read."""
+    from datasets.io import Reading
+    from datasets.raster import parse_bands, parse_range
+
+    bounds = parse_range(value_range) if value_range else None
+    if value_range and bounds is None:
+        raise ValueError("value_range='auto': one range holds for all images, so give it as 'LOW:HIGH'")
+    return Reading(parse_bands(bands) if bands else None, bounds)
+
+
+def _saliency_of(
+    open_network: "collections.abc.Callable[[], tuple[typing.Any, tuple[int, int]]]",
+    reading: typing.Any,
+    own: bool,
+    raw: bool,
+) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image | numpy.ndarray], PIL.Image.Image]":
+    """Return the function from an image to its map; `own` asks for maps of the image's own size."""
+    from datasets.file_warnings import large_warning, warning_lines
+    from datasets.io import inspect_pixels
+    from inference.maps import gray_map
+
+    run, input_size = open_network()
+
+    def saliency_of(image: "str | pathlib.Path | PIL.Image.Image | numpy.ndarray") -> "PIL.Image.Image":
+        pixels, own_size, found = inspect_pixels(image, input_size, reading)
+        found |= large_warning(own_size, input_size)
+        for line in warning_lines(str(image) if isinstance(image, str | pathlib.Path) else "image", [("it", found)]):
+            warnings.warn(line.removesuffix(" (it)"), stacklevel=2)
+        return gray_map(run(pixels[None])[0], own_size if own else None, raw)
 
     return saliency_of
 

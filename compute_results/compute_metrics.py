@@ -39,6 +39,8 @@ from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
 from utils.files import atomic_write
+from utils.outputs import check_folder
+from utils.text import encodable
 
 if TYPE_CHECKING:
     from compute_results.groups import Request
@@ -64,6 +66,9 @@ def main() -> None:
             print(f"Written to {folder}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    if problems := dict.fromkeys(problem for scores in tables.values() for problem in scores.problems):
+        count = f"{len(problems)} file{'s' * (len(problems) > 1)}"
+        sys.exit(f"error: {count} could not be scored, see above; the scores of the others are written")
 
 
 def score_all(config: TableConfig, protocols: Sequence[str], arguments: argparse.Namespace) -> dict[str, Scores]:
@@ -126,7 +131,7 @@ def render(scores: Scores) -> dict[str, str | bytes]:
     # pandas and matplotlib take a second: they are imported after scoring
     from compute_results import comparison_tables, curves, tables
 
-    return {
+    files: dict[str, str | bytes] = {
         "": tables.as_text(scores) + comparison_tables.as_text(scores),
         "scores.json": tables.as_json(scores),
         "scores.csv": tables.as_csv(scores),
@@ -137,6 +142,7 @@ def render(scores: Scores) -> dict[str, str | bytes]:
         "curves.csv": curves.curves_csv(scores),
         **dict(curves.draw_curves(scores)),
     }
+    return {name: encodable(content) if isinstance(content, str) else content for name, content in files.items()}
 
 
 def write_all(files: Mapping[str, str | bytes], folder: Path) -> None:
@@ -187,11 +193,13 @@ def _compare(scores: Scores, reference: str) -> None:
 
 def _folders(protocols: Sequence[str], output: Path | None) -> dict[str, Path]:
     """Return the folder of each protocol's files: `output` itself of one, a sub-folder for each of several."""
-    if output and output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file: give --output a folder")
     if output is None:
-        return {protocol: Path("runs") / f"scores_{protocol}" for protocol in protocols}
-    return {protocol: output / protocol if len(protocols) > 1 else output for protocol in protocols}
+        folders = {protocol: Path("runs") / f"scores_{protocol}" for protocol in protocols}
+    else:
+        folders = {protocol: output / protocol if len(protocols) > 1 else output for protocol in protocols}
+    for folder in folders.values():
+        check_folder(folder)
+    return folders
 
 
 def _find(name: str, source: MaskSource) -> dict[str, Path]:

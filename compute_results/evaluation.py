@@ -48,10 +48,10 @@ def evaluate(
         workers: processes, by default one per processor.
         datasets: the data sets in the order of the tables, by default as `matchings` names them first.
         describe_masks: also describe each mask (`Scores.masks`), which the built-in groups need.
-        report: is given a line on the time that each data set took.
+        report: is given a line on the time that each data set took, and on each unusual or unreadable file.
 
     Returns:
-        The scores by protocol. Missing and surplus maps become notes.
+        The scores by protocol. Missing, surplus and unreadable maps become notes.
 
     Raises:
         OSError, ValueError: as `score_dataset`.
@@ -66,12 +66,19 @@ def evaluate(
         seconds, count = time.perf_counter() - start, sum(map(len, maps.values()))
         methods = f"{len(maps)} method{'' if len(maps) == 1 else 's'}"
         report(f"{dataset}: {count} maps of {methods} in {seconds:.1f} s, {1000 * seconds / count:.1f} ms per map")
+        for line in found[dataset].files.lines(dataset):
+            report(f"warning: {line}")
+        for message in found[dataset].files.messages():
+            report(f"not scored: {message}")
     for protocol, scores in tables.items():
+        for dataset, outcome in found.items():
+            scores.notes.extend(outcome.files.notes(dataset))
+            scores.problems.extend(outcome.files.messages())
         for (method, dataset), matching in matchings.items():
             scores.results[method, dataset] = found[dataset].results[protocol, method]
             if matching.missing or matching.surplus:
                 total = len(matching.pairs) + len(matching.missing)
-                scored = f"{len(matching.pairs)} of {total} masks scored"
+                scored = f"{scores.results[method, dataset].images} of {total} masks scored"
                 scores.notes.append(f"{method} on {dataset}: {scored}; {describe(matching)}.")
         scores.masks.update({dataset: outcome.masks for dataset, outcome in found.items() if outcome.masks})
     return tables

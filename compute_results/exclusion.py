@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from compute_results.matching import Matching
+from datasets.catalog import composed
 
 
 def read_stems(path: Path) -> list[str]:
@@ -17,7 +18,7 @@ def read_stems(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"--exclude {path} is not UTF-8 text: save it as UTF-8, one stem a line") from error
-    stems = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    stems = list(dict.fromkeys(composed(line) for line in lines if line and not line.startswith("#")))
     if not stems:
         raise ValueError(f"--exclude {path} names no image: write one stem a line")
     return stems

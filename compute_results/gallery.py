@@ -33,6 +33,8 @@ from compute_results.protocols.authors import score_image
 from datasets.catalog import DATASETS, Pair, find_pairs, pair_folders
 from datasets.io import open_image, read_map, read_mask
 from utils.files import atomic_write
+from utils.outputs import check_file
+from utils.text import encodable
 
 CELL = 224
 """Side of one cell in pixels; images are resized to it without keeping their aspect ratio, as for the network."""
@@ -123,6 +125,7 @@ def _cell(picture: Image.Image | np.ndarray) -> Image.Image:
 
 def _shortened(text: str, limit: int = 26) -> str:
     """Return a text that fits beside a cell; of a long one the end, which tells stems apart."""
+    text = encodable(text)
     return text if len(text) <= limit else "…" + text[1 - limit :]
 
 
@@ -169,6 +172,7 @@ def main() -> None:
             raise ValueError("--show differ compares two methods: give two to --maps")
         if options.num_images < 1:
             raise ValueError(f"--num-images {options.num_images}: give at least 1")
+        check_file(options.output)
         rows = _find_rows(options)
         atomic_write(options.output, draw_gallery(rows))
     except (OSError, ValueError) as error:

@@ -1,11 +1,12 @@
 """Match maps to masks by file name."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.catalog import image_files
+from datasets.catalog import MAP_SUFFIX, composed, describe_passed, image_files
 
 
 class MapMask(NamedTuple):
@@ -24,11 +25,13 @@ class Matching:
         pairs: maps with their masks, in the order of the masks.
         missing: stems of masks without a map.
         surplus: PNG files that belong to no mask, relative to the maps' folder.
+        passed: number of other files by suffix, which are no maps.
     """
 
     pairs: list[MapMask]
     missing: list[str]
     surplus: list[str]
+    passed: dict[str, int] = field(default_factory=dict)
 
 
 def find_masks(folder: Path) -> dict[str, Path]:
@@ -43,7 +46,7 @@ def find_masks(folder: Path) -> dict[str, Path]:
     """
     masks: dict[str, Path] = {}
     for path in _files(folder, "masks"):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+        stem = composed(path.relative_to(folder).with_suffix("").as_posix())
         if stem in masks:
             raise ValueError(f"{masks[stem]} and {path} could both be the mask of {stem}: keep one of them")
         masks[stem] = path
@@ -63,10 +66,12 @@ def match_maps(masks: Mapping[str, Path], folder: Path) -> Matching:
     """
     maps: dict[str, Path] = {}
     surplus = []
-    for path in _files(folder, "maps"):
-        if path.suffix.lower() != ".png":
+    passed: Counter[str] = Counter()
+    for path in _files(folder, "maps", passed):
+        if path.suffix.lower() != MAP_SUFFIX:
+            passed[path.suffix.lower()] += 1
             continue
-        relative = path.relative_to(folder)
+        relative = Path(composed(path.relative_to(folder).as_posix()))
         stem = _owner(masks, relative)
         if stem is None:
             surplus.append(relative.as_posix())
@@ -75,7 +80,7 @@ def match_maps(masks: Mapping[str, Path], folder: Path) -> Matching:
         else:
             maps[stem] = path
     pairs = [MapMask(stem, maps[stem], mask) for stem, mask in masks.items() if stem in maps]
-    return Matching(pairs, [stem for stem in masks if stem not in maps], surplus)
+    return Matching(pairs, [stem for stem in masks if stem not in maps], surplus, dict(passed))
 
 
 def describe(matching: Matching) -> str:
@@ -85,13 +90,15 @@ def describe(matching: Matching) -> str:
         clauses.append(f"{_count(matching.missing, 'mask')} without a map ({_few(matching.missing)})")
     if matching.surplus:
         clauses.append(f"{_count(matching.surplus, 'map')} without a mask ({_few(matching.surplus)})")
+    if matching.missing and matching.passed:
+        clauses.append(describe_passed(matching.passed).replace("no image by the suffix", f"no {MAP_SUFFIX}"))
     return " and ".join(clauses)
 
 
-def _files(folder: Path, what: str) -> list[Path]:
+def _files(folder: Path, what: str, passed: Counter[str] | None = None) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder} to read {what} from: check its path")
-    return sorted(path for path in image_files(folder) if path.is_file())
+    return sorted(image_files(folder, passed))
 
 
 def _owner(masks: Mapping[str, Path], relative: Path) -> str | None:

@@ -181,6 +181,7 @@ class Scores:
         masks: what each mask shows, by data set and stem, where it was asked for.
         comparisons: each method against the reference (`significance.compare`), where it was asked for.
         groups: figures by group of images (`groups.breakdown`), where they were asked for.
+        problems: why maps are not scored, one line each.
     """
 
     protocol: str
@@ -191,6 +192,7 @@ class Scores:
     masks: dict[str, dict[str, MaskFeatures]] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
     groups: list[GroupScores] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def methods(self) -> list[str]:

@@ -16,7 +16,7 @@ and protocols.
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -26,13 +26,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
+from compute_results.files import FileFacts, MapFacts
 from compute_results.mask_features import MaskFeatures, describe_mask
 from compute_results.matching import MapMask
 from compute_results.protocols import PROTOCOLS
 from compute_results.result import Gathered, ImageScores, Result
-from datasets.io import read_map, read_mask
+from datasets.file_warnings import FileWarning
+from datasets.io import inspect_map, inspect_mask
+from utils.text import one_line
 
 
 class ImageMaps(NamedTuple):
@@ -44,10 +48,21 @@ class ImageMaps(NamedTuple):
 
 
 class ImageOutcome(NamedTuple):
-    """What scoring an image gives: what its mask shows, where asked for, and the scores by (protocol, method)."""
+    """What scoring an image gives.
+
+    Attributes:
+        features: what its mask shows, where asked for.
+        scores: by (protocol, method).
+        mask: the mask's warnings.
+        maps: what each method's map file is.
+        problems: why a method's map has no scores, in one line.
+    """
 
     features: MaskFeatures | None
     scores: dict[tuple[str, str], ImageScores]
+    mask: FileWarning
+    maps: dict[str, MapFacts]
+    problems: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,10 +72,12 @@ class DatasetScores:
     Attributes:
         results: by (protocol, method).
         masks: what each mask shows, by stem; empty unless asked for.
+        files: unusual and unreadable files.
     """
 
     results: dict[tuple[str, str], Result]
     masks: dict[str, MaskFeatures]
+    files: FileFacts
 
 
 def score(pairs: Sequence[MapMask], protocol: str, workers: int | None = None, label: str = "") -> Result:
@@ -89,10 +106,11 @@ def score_dataset(
         describe_masks: also return what each mask shows.
 
     Returns:
-        A result for each protocol and method. They do not depend on `workers`.
+        A result for each protocol and method, over the images whose mask and map can be read and scored; `files` names
+        the others. They do not depend on `workers`.
 
     Raises:
-        ValueError: no pairs, an unknown protocol, less than one worker, or a file that cannot be read (it is named).
+        ValueError: no pairs, an unknown protocol, less than one worker, or a method of which no map can be scored.
         OSError: a worker was killed from outside, or a package that a protocol needs is not installed.
     """
     modules = {name: load_protocol(name) for name in protocols}  # before the pool: forked workers need not import them
@@ -101,17 +119,44 @@ def score_dataset(
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 1:
         raise ValueError(f"{workers} workers: give at least 1")
+    run = partial(_gather, protocols, workers=workers, label=label)
+    found, masks, files = run(maps, {}, describe_masks)
+    tops = files.common_tops()
+    if tops:  # only the whole set shows the scale; it is hardly ever another than the files' own
+        found |= run({method: maps[method] for method in tops}, tops, False)[0]
+    for method, problems in files.problems.items():
+        if len(problems) == len(maps[method]):
+            raise ValueError(f"{f'{method}: ' * bool(method)}no map can be scored: {problems[0][1]}")
+    return DatasetScores({key: modules[key[0]].summarize(each) for key, each in found.items()}, masks, files)
+
+
+def _gather(
+    protocols: Sequence[str],
+    maps: Mapping[str, Sequence[MapMask]],
+    tops: Mapping[str, int],
+    describe_masks: bool,
+    workers: int,
+    label: str,
+) -> tuple[dict[tuple[str, str], Gathered], dict[str, MaskFeatures], FileFacts]:
+    """Score every image; `tops` is the stored value that is white in a method's maps, where it is not the type's."""
     images = by_image(maps)
-    outcomes = _run(images, tuple(protocols), describe_masks, min(workers, len(images)))
+    task = partial(_score_image, tuple(protocols), describe_masks, dict(tops))
+    outcomes = _run(task, images, "field" in protocols, min(workers, len(images)))
     gathered = {(name, method): Gathered(PROTOCOLS[name].curves) for name in protocols for method in maps}
     masks: dict[str, MaskFeatures] = {}
+    files = FileFacts()
     shown = tqdm(outcomes, desc=label, total=len(images), unit="image", leave=False, disable=None)
     for image, outcome in zip(images, shown, strict=True):
         for key, scores in outcome.scores.items():
             gathered[key].add(image.stem, scores)
         if outcome.features:
             masks[image.stem] = outcome.features
-    return DatasetScores({key: modules[key[0]].summarize(found) for key, found in gathered.items()}, masks)
+        files.masks[image.stem] = outcome.mask
+        for method, facts in outcome.maps.items():
+            files.maps[method][image.stem] = facts
+        for method, problem in outcome.problems.items():
+            files.problems[method].append((image.stem, problem))
+    return gathered, masks, files
 
 
 def by_image(maps: Mapping[str, Sequence[MapMask]]) -> list[ImageMaps]:
@@ -139,16 +184,15 @@ def load_protocol(protocol: str) -> ModuleType:
 
 
 def _run(
-    images: Sequence[ImageMaps], protocols: tuple[str, ...], describe_masks: bool, workers: int
+    task: Callable[[ImageMaps], ImageOutcome], images: Sequence[ImageMaps], with_opencv: bool, workers: int
 ) -> Iterable[ImageOutcome]:
-    task = partial(_score_image, protocols, describe_masks)
     # Set before the fork: a forked worker would wait forever for OpenCV's threads, which only the parent has.
-    with _opencv_single_threaded() if "field" in protocols else nullcontext():
+    with _opencv_single_threaded() if with_opencv else nullcontext():
         if workers == 1:
             yield from map(task, images)
             return
         try:
-            with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(protocols,)) as pool:
+            with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(with_opencv,)) as pool:
                 yield from pool.map(task, images, chunksize=max(1, min(8, len(images) // (4 * workers))))
         except BrokenProcessPool as error:
             raise OSError("a scoring process was killed, perhaps for lack of memory: give fewer workers") from error
@@ -166,17 +210,41 @@ def _opencv_single_threaded() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def _start_worker(protocols: tuple[str, ...]) -> None:
-    if "field" in protocols:  # a spawned process does not inherit the parent's setting
+def _start_worker(with_opencv: bool) -> None:
+    if with_opencv:  # a spawned process does not inherit the parent's setting
         import cv2
 
         cv2.setNumThreads(1)
 
 
-def _score_image(protocols: tuple[str, ...], describe_masks: bool, image: ImageMaps) -> ImageOutcome:
-    mask = read_mask(image.mask)
+def _score_image(
+    protocols: tuple[str, ...], describe_masks: bool, tops: Mapping[str, int], image: ImageMaps
+) -> ImageOutcome:
+    try:
+        opened, mask_warnings = inspect_mask(image.mask)
+    except ValueError as error:
+        return ImageOutcome(None, {}, FileWarning(0), {}, dict.fromkeys(image.maps, one_line(error, 1000)))
+    mask = np.asarray(opened)
     scores: dict[tuple[str, str], ImageScores] = {}
+    maps: dict[str, MapFacts] = {}
+    problems: dict[str, str] = {}
     for method, path in image.maps.items():
-        saliency = read_map(path)
-        scores |= {(name, method): load_protocol(name).score_image(saliency, mask) for name in protocols}
-    return ImageOutcome(describe_mask(mask) if describe_masks else None, scores)
+        try:
+            read = inspect_map(path)
+            saliency = read.pixels(tops.get(method))
+            found = {(name, method): _scored(name, saliency, mask, path) for name in protocols}
+        except ValueError as error:
+            problems[method] = one_line(error, 1000)
+            continue
+        scores |= found
+        maps[method] = MapFacts(int(read.values.max()), read.deep, read.warnings)
+    return ImageOutcome(describe_mask(mask) if describe_masks else None, scores, mask_warnings, maps, problems)
+
+
+def _scored(protocol: str, saliency: np.ndarray, mask: np.ndarray, path: Path) -> ImageScores:
+    scores = load_protocol(protocol).score_image(saliency, mask)
+    undefined = [name for name, value in scores.figures.items() if not np.isfinite(value)]
+    undefined += [name for name, curve in scores.curves.items() if not np.isfinite(curve).all()]
+    if undefined:
+        raise ValueError(f"{path} has no number for {', '.join(undefined)} under protocol {protocol}")
+    return scores

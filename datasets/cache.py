@@ -14,14 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.catalog import Pair
-from datasets.io import resized
-from datasets.pairs import MaskWarning, mask_warnings, open_pair
+from datasets.file_warnings import FileWarning
+from datasets.io import AS_STORED, Reading, resized
+from datasets.pairs import open_pair
 from datasets.transforms import UNCHANGED, Drawn, turn
 from utils.files import atomic_file
 
 VIEWS = ("rgb", "ycbcr", "fine")
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same files give another record."""
 
 _IDENTITY = "identity"
@@ -32,15 +33,15 @@ def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
     """Return the type of a pair's record for views of `size` (H, W), all uint8.
 
     `rgb` and `ycbcr` (full-range, JPEG) are H×W×3. `fine` holds the SR target's three channels and the mask as a
-    fourth, at `detail` times twice that size. `mask_warnings` holds the bits of `datasets.pairs.MaskWarning`.
+    fourth, at `detail` times twice that size. `warnings` holds the bits of `FileWarning`.
     """
     height, width = size
     fine = (round(2 * height * detail), round(2 * width * detail), 4)
     shapes = {"rgb": (height, width, 3), "ycbcr": (height, width, 3), "fine": fine}
-    return np.dtype([(name, np.uint8, shapes[name]) for name in VIEWS] + [("mask_warnings", np.uint8)])
+    return np.dtype([(name, np.uint8, shapes[name]) for name in VIEWS] + [("warnings", np.uint8)])
 
 
-def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0) -> np.ndarray:
+def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0, reading: Reading = AS_STORED) -> np.ndarray:
     """Return the record of a pair: an array without dimensions, of `record_type`.
 
     Every view is Pillow's antialiased bilinear resize of the file's own pixels.
@@ -48,13 +49,13 @@ def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0) -> np.nd
     Raises:
         ValueError: the pair cannot be trained on; the message names its files and their errors.
     """
-    image, mask = open_pair(pair)
+    image, mask, found = open_pair(pair, reading)
     ycbcr = image.convert("YCbCr")
     record = np.zeros((), record_type(size, detail))
     record["rgb"], record["ycbcr"] = resized(image, size), resized(ycbcr, size)
     fine = record.dtype["fine"].shape[:2]
     record["fine"][..., :3], record["fine"][..., 3] = resized(ycbcr, fine), resized(mask, fine)
-    record["mask_warnings"] = mask_warnings(mask)
+    record["warnings"] = found
     return record
 
 
@@ -66,13 +67,22 @@ class Records:
         size: S, or (height, width), of the low-resolution views.
         detail: the factor by which `fine` exceeds twice that size (`Augmentation.detail`).
         name: the set's name, for error messages.
+        reading: bands and value range of the images.
     """
 
-    def __init__(self, pairs: Sequence[Pair], size: int | tuple[int, int], detail: float = 1.0, name: str = ""):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        size: int | tuple[int, int],
+        detail: float = 1.0,
+        name: str = "",
+        reading: Reading = AS_STORED,
+    ):
         self.pairs = list(pairs)
         self.size = height_and_width(size)
         self.detail = detail
         self.name = name
+        self.reading = reading
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -98,14 +108,14 @@ class Records:
         places = {pair: index for index, pair in enumerate(self.pairs)}
         return [places[pair] for pair in pairs]
 
-    def mask_warnings(self) -> list[tuple[str, MaskWarning]]:
-        """Return (stem, warnings) of the masks that have any; empty without a cache."""
+    def warnings(self) -> list[tuple[str, FileWarning]]:
+        """Return (stem, warnings) of the pairs that have any; empty without a cache."""
         return []
 
     def _record(self, index: int) -> np.ndarray:
         pair = self.pairs[index]
         try:
-            return read_record(pair, self.size, self.detail)
+            return read_record(pair, self.size, self.detail, self.reading)
         except ValueError as error:
             raise ValueError(f"{self.name} {pair.stem}: {error}".strip()) from error
 
@@ -121,15 +131,17 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
 class CachedRecords(Records):
     """Records read from a cache file that `open_cache` found or built."""
 
-    def __init__(self, pairs: Sequence[Pair], size: tuple[int, int], detail: float, name: str, path: Path):
-        super().__init__(pairs, size, detail, name)
+    def __init__(
+        self, pairs: Sequence[Pair], size: tuple[int, int], detail: float, name: str, path: Path, reading: Reading
+    ):
+        super().__init__(pairs, size, detail, name, reading)
         self.path = path
         self._file = _mapped(path)
 
-    def mask_warnings(self) -> list[tuple[str, MaskWarning]]:
-        """Return (stem, warnings) of the masks that have any."""
-        found = zip(self.pairs, self._file["mask_warnings"].tolist(), strict=True)
-        return [(pair.stem, MaskWarning(bits)) for pair, bits in found if bits]
+    def warnings(self) -> list[tuple[str, FileWarning]]:
+        """Return (stem, warnings) of the pairs that have any."""
+        found = zip(self.pairs, self._file["warnings"].tolist(), strict=True)
+        return [(pair.stem, FileWarning(bits)) for pair, bits in found if bits]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}  # a spawned worker maps the file itself
@@ -142,7 +154,12 @@ class CachedRecords(Records):
 
 
 def open_cache(
-    pairs: Sequence[Pair], size: int | tuple[int, int], detail: float, folder: Path | str, name: str
+    pairs: Sequence[Pair],
+    size: int | tuple[int, int],
+    detail: float,
+    folder: Path | str,
+    name: str,
+    reading: Reading = AS_STORED,
 ) -> CachedRecords:
     """Return the pairs' records from their cache file, which is built first where it is missing or out of date.
 
@@ -155,6 +172,7 @@ def open_cache(
         size, detail: as in `Records`.
         folder: the folder of caches, created where it is missing.
         name: the set's name, for the file's name and for error messages.
+        reading: as in `Records`.
 
     Raises:
         ValueError: pairs cannot be trained on; the message has their number and names the first.
@@ -162,15 +180,15 @@ def open_cache(
     """
     size, folder = height_and_width(size), Path(folder)
     places = "\n".join(f"{os.path.abspath(pair.image)}\t{os.path.abspath(pair.mask)}" for pair in pairs)
-    key = hashlib.sha256(places.encode()).hexdigest()[:12]
+    key = hashlib.sha256(os.fsencode(f"{places}{reading or ''}")).hexdigest()[:12]
     path = folder / f"{name}-{size[0]}x{size[1]}-{detail:.4g}-{key}.npy"
     identities = _identities(pairs)
     if not _is_current(path, identities, size, detail):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not _is_current(path, identities, size, detail):  # another run may have built it
-                _build(path, pairs, identities, size, detail, name)
-    return CachedRecords(pairs, size, detail, name, path)
+                _build(path, pairs, identities, size, detail, name, reading)
+    return CachedRecords(pairs, size, detail, name, path, reading)
 
 
 def cache_bytes(count: int, size: tuple[int, int], detail: float) -> int:
@@ -193,7 +211,7 @@ def _identities(pairs: Sequence[Pair]) -> np.ndarray:
         return f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
 
     texts = (f"{FORMAT} {described(pair.image)} {described(pair.mask)}" for pair in pairs)
-    return np.array([hashlib.sha256(text.encode()).hexdigest() for text in texts], "S64")
+    return np.array([hashlib.sha256(os.fsencode(text)).hexdigest() for text in texts], "S64")
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -215,7 +233,13 @@ def _is_current(path: Path, identities: np.ndarray, size: tuple[int, int], detai
 
 
 def _build(
-    path: Path, pairs: Sequence[Pair], identities: np.ndarray, size: tuple[int, int], detail: float, name: str
+    path: Path,
+    pairs: Sequence[Pair],
+    identities: np.ndarray,
+    size: tuple[int, int],
+    detail: float,
+    name: str,
+    reading: Reading,
 ) -> None:
     """Write the file row by row: rows that an older file has are copied, the others are decoded."""
     old = _readable(path, size, detail)
@@ -227,11 +251,11 @@ def _build(
         if (identity := identities[index]) in kept:
             return kept[identity]
         try:
-            record = read_record(pairs[index], size, detail)
+            record = read_record(pairs[index], size, detail, reading)
         except ValueError as error:
             return f"{pairs[index].stem}: {error}"
         full = np.zeros((), row_type)
-        for field in (*VIEWS, "mask_warnings"):
+        for field in (*VIEWS, "warnings"):
             full[field] = record[field]
         full[_IDENTITY] = identity
         return full

@@ -4,6 +4,7 @@ Files are paired by their names. No image is decoded here.
 """
 
 import os
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,13 @@ from typing import Literal
 
 Split = Literal["train", "test"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".j2k", ".avif",
+})  # fmt: skip
+"""What makes a file an image or a mask for every command; its content decides how it is read (`datasets.decode`)."""
+
+MAP_SUFFIX = ".png"
+"""What makes a file a saliency map: the format that getsmaps.py writes."""
 
 DATASETS: Mapping[str, Mapping[str, int | None]] = {
     "ORSSD": {"train": 600, "test": 200},
@@ -149,11 +156,15 @@ def pair_folders(images: Path | str, masks: Path | str) -> list[Pair]:
     return _paired(_files_by_stem(images, str(images)), _files_by_stem(masks, str(masks)), f"{images} and {masks}")
 
 
-def image_files(folder: Path) -> Iterator[Path]:
+def image_files(folder: Path, passed: Counter[str] | None = None) -> Iterator[Path]:
     """Yield every image file below a folder, in no particular order.
 
     Hidden files (macOS leaves `._0001.jpg`) and hidden folders are skipped. Links are followed, except a link to a
     folder that it lies in.
+
+    Args:
+        folder: the folder.
+        passed: counts the suffixes of the other files, which are passed over.
     """
     above = {os.fspath(folder): [folder.resolve()]}
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -162,16 +173,40 @@ def image_files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name, place in places.items() if place not in chain]
         above |= {os.path.join(parent, name): [*chain, places[name]] for name in folders}
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if name.startswith("."):
+                continue
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in IMAGE_SUFFIXES:
                 yield Path(parent, name)
+            elif passed is not None:
+                passed[suffix] += 1
 
 
-def group_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files below a folder by stem, sorted; a stem with more than one file is a mistake of the set."""
+def describe_passed(passed: Mapping[str, int], shown: int = 4) -> str:
+    """Return a clause on the files that `image_files` passed over; empty without any."""
+    count = sum(passed.values())
+    if not count:
+        return ""
+    kinds = sorted(passed.items(), key=lambda item: (-item[1], item[0]))
+    listed = ", ".join(f"{number} {suffix or 'without suffix'}" for suffix, number in kinds[:shown])
+    more = ", …" * (len(kinds) > shown)
+    return f"{count} file{'s' * (count > 1)} passed over, no image by the suffix: {listed}{more}"
+
+
+def group_by_stem(folder: Path, passed: Counter[str] | None = None) -> dict[str, list[Path]]:
+    """Return the image files below a folder by stem, sorted; a stem with more than one file is a mistake of the set.
+
+    Stems are composed (Unicode's NFC), since macOS decomposes accents in names. `passed` as in `image_files`.
+    """
     files = defaultdict(list)
-    for path in sorted(image_files(folder)):
-        files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    for path in sorted(image_files(folder, passed)):
+        files[composed(path.relative_to(folder).with_suffix("").as_posix())].append(path)
     return dict(files)
+
+
+def composed(stem: str) -> str:
+    """Return a stem with composed characters (Unicode's NFC): one spelling for names that look alike."""
+    return unicodedata.normalize("NFC", stem)
 
 
 def read_listing(listing: Path) -> list[str]:
@@ -185,7 +220,8 @@ def read_listing(listing: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{listing} is not a UTF-8 text file: {error}") from error
     names = [PurePosixPath(line.strip().replace("\\", "/")) for line in lines if line.strip()]
-    return [(name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name).as_posix() for name in names]
+    stems = [name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name for name in names]
+    return [composed(stem.as_posix()) for stem in stems]
 
 
 def layouts_at(name: str, root: Path | str | None, split: str) -> list[tuple[Path, Layout]]:
@@ -222,16 +258,23 @@ def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str
         ValueError: there are no images, the file is neither image nor list, or two images have the same stem.
     """
     path = Path(path)
+    passed: Counter[str] = Counter()
     if path.is_dir():
-        found = sorted(_below(path, leave_out))
+        found = sorted(_below(path, leave_out, passed))
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         found = [(_stem(path.name), str(path))]
     elif path.is_file():
         found = _listed(path)
+    elif path.exists():
+        raise ValueError(f"{path} is a pipe or a device: give an image, a folder of images or a list of them")
     else:
         raise FileNotFoundError(f"{path} is not there: give an image, a folder of images or a list of them")
+    clause = describe_passed(passed)
     if not found:
-        raise ValueError(f"{path}: no images in it; known suffixes are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        known = f"known suffixes are {', '.join(sorted(IMAGE_SUFFIXES))}"
+        raise ValueError(f"{path}: no images in it{f' ({clause})' if clause else ''}; {known}")
+    if clause:
+        warnings.warn(f"{path}: {clause}", stacklevel=2)
     _check_distinct(found)
     return found
 
@@ -272,7 +315,10 @@ def _contents(folder: Path, shown: int = 8) -> str:
 
 
 def _files_by_stem(folder: Path, where: str) -> dict[str, Path]:
-    files = group_by_stem(folder)
+    passed: Counter[str] = Counter()
+    files = group_by_stem(folder, passed)
+    if clause := describe_passed(passed):
+        warnings.warn(f"{folder}: {clause}", stacklevel=4)
     for stem, paths in files.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
@@ -306,11 +352,11 @@ def _warn_of_count(name: str, split: str, count: int, folder: Path) -> None:
         warnings.warn(f"{name} {split}: {count} found in {folder}, {expected} expected", stacklevel=3)
 
 
-def _below(folder: Path, leave_out: Path | None) -> Iterator[tuple[str, str]]:
+def _below(folder: Path, leave_out: Path | None, passed: Counter[str]) -> Iterator[tuple[str, str]]:
     inside = None
     if leave_out and leave_out.resolve().is_relative_to(folder.resolve()):
         inside = folder / leave_out.resolve().relative_to(folder.resolve())
-    for image in image_files(folder):
+    for image in image_files(folder, passed):
         if inside is None or not image.is_relative_to(inside):
             yield _stem(image.relative_to(folder).as_posix()), str(image)
 

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -24,21 +25,19 @@ from datasets.catalog import (
     Pair,
     Split,
     dataset_name,
+    describe_passed,
     find_pairs,
     group_by_stem,
     layouts_at,
     pair_folders,
     read_listing,
 )
-from datasets.pairs import ErrorKind, MaskWarning, PairError, inspect_pair, mask_warnings
+from datasets.file_warnings import TEXTS, FileWarning
+from datasets.io import AS_STORED, Reading
+from datasets.pairs import ErrorKind, PairError, inspect_pair
+from datasets.raster import parse_bands, parse_range
 from datasets.report import Finding, Part, Report, as_json, as_text
 from utils.files import atomic_write
-
-_SAYS = {
-    MaskWarning.GRAY: "masks that hold values between 0 and 255",
-    MaskWarning.FULL: "masks that are all 255",
-    MaskWarning.EMPTY: "masks without foreground",
-}
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,19 @@ class _Place:
 class _Inspected:
     pair: Pair
     size: tuple[int, int] | None
-    warnings: MaskWarning
+    warnings: FileWarning
     errors: list[PairError]
 
 
-def check_dataset(dataset: str, root: Path | str | None, workers: int | None = None) -> Report:
+def check_dataset(
+    dataset: str, root: Path | str | None, workers: int | None = None, reading: Reading = AS_STORED
+) -> Report:
     """Check every split of a known data set that is there.
 
     Args:
         dataset, root: as in `datasets.catalog.find_pairs`.
         workers: threads that decode, each with one pair in memory; by default one for each core, at most eight.
+        reading: bands and value range of the images.
 
     Raises:
         ValueError: the name is unknown, or no split is at `root`.
@@ -77,14 +79,16 @@ def check_dataset(dataset: str, root: Path | str | None, workers: int | None = N
     if not places:
         find_pairs(name, root, "train")  # raises an error that says what was looked for
     report = Report(f"{name} in {root or SAMPLE_ROOT}", absent=[split for split in found if split not in places])
-    return _check(report, places, workers)
+    return _check(report, places, workers, reading)
 
 
-def check_folders(images: Path | str, masks: Path | str, workers: int | None = None) -> Report:
-    """Check a folder of images and a folder of masks; `workers` as in `check_dataset`."""
+def check_folders(
+    images: Path | str, masks: Path | str, workers: int | None = None, reading: Reading = AS_STORED
+) -> Report:
+    """Check a folder of images and a folder of masks; `workers` and `reading` as in `check_dataset`."""
     images, masks = Path(images), Path(masks)
     place = _Place(images, masks, lambda: pair_folders(images, masks))
-    return _check(Report(f"{images} and {masks}"), {"folders": place}, workers)
+    return _check(Report(f"{images} and {masks}"), {"folders": place}, workers, reading)
 
 
 def _find(name: str, root: Path | str | None, split: Split) -> _Place | None:
@@ -96,14 +100,14 @@ def _find(name: str, root: Path | str | None, split: Split) -> _Place | None:
     return None
 
 
-def _check(report: Report, places: Mapping[str, _Place], workers: int | None) -> Report:
+def _check(report: Report, places: Mapping[str, _Place], workers: int | None, reading: Reading) -> Report:
     start = time.perf_counter()
     seen: list[tuple[str, _Inspected]] = []
     with ThreadPool(workers or min(os.cpu_count() or 1, 8)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of counts, which the report has too, and Pillow's of metadata
         for name, place in places.items():
             pairs, findings = _gather(place)
-            done = pool.imap(_inspect, pairs)
+            done = pool.imap(partial(_inspect, reading=reading), pairs)
             inspected = list(tqdm(done, name, len(pairs), leave=False, unit="pair", disable=None))
             seen += [(name, one) for one in inspected]
             report.parts[name] = _part(place, findings, inspected)
@@ -121,7 +125,8 @@ def _gather(place: _Place) -> tuple[list[Pair], list[Finding]]:
         return [], []  # `_refusal` says why
     if not (place.images.is_dir() and place.masks.is_dir()):
         return [], []  # `_refusal` says which
-    images, masks = group_by_stem(place.images), group_by_stem(place.masks)
+    passed: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    images, masks = group_by_stem(place.images, passed[0]), group_by_stem(place.masks, passed[1])
     if listed is not None:
         images, masks = ({stem: of[stem] for stem in of if stem in listed} for of in (images, masks))
     findings = [
@@ -130,6 +135,9 @@ def _gather(place: _Place) -> tuple[list[Pair], list[Finding]]:
         *_named("images without a mask", images.keys() - masks.keys()),
         *_named("masks without an image", masks.keys() - images.keys()),
     ]
+    for folder, over in zip((place.images, place.masks), passed, strict=True):
+        if clause := describe_passed(over):
+            findings.append(Finding(f"{folder}: {clause}", is_error=False))
     if listed is not None and place.listing:
         lost, twice = listed.keys() - images.keys() - masks.keys(), [stem for stem in listed if listed[stem] > 1]
         findings += _named(f"neither image nor mask, though in {place.listing.name}", lost)
@@ -156,11 +164,11 @@ def _named(what: str, names: Iterable[str], is_error: bool = True) -> list[Findi
     return [Finding(what, names, is_error)] if names else []
 
 
-def _inspect(pair: Pair) -> _Inspected:
-    image, mask, errors = inspect_pair(pair)
-    no_mask = any(error.kind is ErrorKind.NO_MASK for error in errors)
-    warned = MaskWarning(0) if mask is None or no_mask else mask_warnings(mask)
-    return _Inspected(pair, image.size if image else None, warned, errors)
+def _inspect(pair: Pair, reading: Reading) -> _Inspected:
+    found = inspect_pair(pair, reading)
+    no_mask = any(error.kind is ErrorKind.NO_MASK for error in found.errors)
+    warned = FileWarning(0) if no_mask else found.warnings
+    return _Inspected(pair, found.image.size if found.image else None, warned, found.errors)
 
 
 def _part(place: _Place, findings: list[Finding], inspected: list[_Inspected]) -> Part:
@@ -171,7 +179,7 @@ def _part(place: _Place, findings: list[Finding], inspected: list[_Inspected]) -
         findings += _named(kind, texts)
     if place.published not in (None, len(inspected)):
         findings.append(Finding(f"{len(inspected)} pairs, not the {place.published} published", is_error=False))
-    for flag, what in _SAYS.items():
+    for flag, (_, what) in TEXTS.items():
         findings += _named(what, [one.pair.stem for one in inspected if flag in one.warnings], is_error=False)
     return Part(len(inspected), place.published, widths, heights, _refusal(place), findings)
 
@@ -213,10 +221,14 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for terminals that cannot print ×
     try:
+        reading = Reading(
+            parse_bands(options.bands) if options.bands else None,
+            parse_range(options.range) if options.range else None,
+        )
         if by_name:
-            report = check_dataset(options.dataset, options.root, options.workers)
+            report = check_dataset(options.dataset, options.root, options.workers, reading)
         else:
-            report = check_folders(options.images, options.masks, options.workers)
+            report = check_folders(options.images, options.masks, options.workers, reading)
         print(as_text(report), end="")
         if options.json:
             atomic_write(options.json, as_json(report))
@@ -232,6 +244,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, metavar="DIR", help="its folder (default for sample: datasets/sample)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="instead of a data set: a folder of images")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="with --images: the folder of their masks")
+    parser.add_argument("--bands", metavar="R,G,B", help="numbers of the images' red, green and blue band, if need be")
+    parser.add_argument("--range", metavar="LOW:HIGH", help="values of the images that become black and white")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too, with every name")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each core, at most eight)")
     return parser

@@ -1,16 +1,18 @@
-"""Check a pair of image and mask: errors, which stop training, and mask warnings, which do not."""
+"""Check a pair of image and mask: errors, which stop training, and warnings, which do not."""
 
 import re
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntFlag, StrEnum
+from enum import StrEnum
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from datasets.catalog import Pair
-from datasets.io import open_image, open_mask
+from datasets.decode import FORMATS, open_regular
+from datasets.file_warnings import FileWarning
+from datasets.io import AS_STORED, Reading, inspect_image, inspect_mask
+from utils.text import one_line
 
 NEAR = 16
 """Grays up to this far from 0 or 255 count as black or white, because JPEG's ringing is mostly within it.
@@ -18,24 +20,10 @@ NEAR = 16
 2171 of the 2200 images of ORSSD and EORSSD have more than half of their values outside.
 """
 
-MOST_BYTES = 1 << 30
-"""The largest file that is opened, in bytes: more than any image that Pillow considers safe to decode."""
-
 _STRAY = 0.01
 """A mask with at most this part of grays is not taken for an image."""
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)  # neither stuffed nor filled, no restart
-
-
-class MaskWarning(IntFlag):
-    """Unusual properties of a mask, which may be intended; they fit into a byte.
-
-    EMPTY: no foreground: no pixel is 128 or more. FULL: every pixel is 255. GRAY: values other than 0 and 255.
-    """
-
-    EMPTY = 1
-    FULL = 2
-    GRAY = 4
 
 
 class ErrorKind(StrEnum):
@@ -54,20 +42,39 @@ class PairError:
     text: str
 
 
-def open_pair(pair: Pair) -> tuple[Image.Image, Image.Image]:
-    """Return the image (8-bit RGB) and its mask (8-bit gray, 255 the salient object), decoded and of one size.
+@dataclass(frozen=True)
+class InspectedPair:
+    """What a pair's files hold.
+
+    Attributes:
+        image: 8-bit RGB; None where it cannot be read.
+        mask: 8-bit gray, 255 the salient object; None where it cannot be read.
+        errors: everything that stops training.
+        warnings: those of both files.
+    """
+
+    image: Image.Image | None
+    mask: Image.Image | None
+    errors: list[PairError]
+    warnings: FileWarning
+
+
+def open_pair(pair: Pair, reading: Reading = AS_STORED) -> tuple[Image.Image, Image.Image, FileWarning]:
+    """Return the image (8-bit RGB), its mask (8-bit gray, 255 the salient object) and the warnings of both.
+
+    Both are decoded and of one size.
 
     Raises:
         ValueError: `inspect_pair` finds errors; the message is one line that names the files.
     """
-    image, mask, errors = inspect_pair(pair)
-    if image is None or mask is None or errors:
-        raise ValueError("; ".join(error.text for error in errors))
-    return image, mask
+    found = inspect_pair(pair, reading)
+    if found.image is None or found.mask is None or found.errors:
+        raise ValueError("; ".join(error.text for error in found.errors))
+    return found.image, found.mask, found.warnings
 
 
-def inspect_pair(pair: Pair) -> tuple[Image.Image | None, Image.Image | None, list[PairError]]:
-    """Return the image and the mask as `open_pair` does, None for one that cannot be read, and every error.
+def inspect_pair(pair: Pair, reading: Reading = AS_STORED) -> InspectedPair:
+    """Return the image and the mask of a pair, every error and every warning.
 
     - A file is missing, empty, cut off, broken, not a regular file, or a decompression bomb.
     - Image and mask differ in size.
@@ -77,83 +84,39 @@ def inspect_pair(pair: Pair) -> tuple[Image.Image | None, Image.Image | None, li
     Changed bytes that leave a readable file are found in PNG files, which have checksums. Of JPEG, BMP, TIFF and WebP
     files only a JPEG with a lost end is found.
     """
-    image, image_errors = _opened(pair.image, open_image)
-    mask, mask_errors = _opened(pair.mask, open_mask)
+    image, image_warnings, image_errors = _opened(pair.image, lambda path: inspect_image(path, reading))
+    mask, mask_warnings, mask_errors = _opened(pair.mask, inspect_mask)
     errors = image_errors + mask_errors
     if image is not None and mask is not None:
         errors = [error for error in (_size_error(pair, image, mask), _mask_error(pair, image, mask)) if error]
-    return image, mask, errors
+    return InspectedPair(image, mask, errors, image_warnings | mask_warnings)
 
 
-def mask_warnings(mask: Image.Image) -> MaskWarning:
-    """Return the warnings of a mask, 8-bit gray as from `open_pair`."""
-    counts = mask.histogram()
-    found = MaskWarning(0)
-    if not any(counts[128:]):
-        found |= MaskWarning.EMPTY
-    if not any(counts[:255]):
-        found |= MaskWarning.FULL
-    if any(counts[1:255]):
-        found |= MaskWarning.GRAY
-    return found
-
-
-def warning_lines(name: str, warned: Iterable[tuple[str, MaskWarning]], shown: int = 5) -> list[str]:
-    """Return one line for each kind of warning in (stem, warnings) of the set called `name`.
-
-    The first `shown` stems are named; empty masks, which are common, are only counted.
-    """
-    says = {
-        MaskWarning.GRAY: ("mask holds values between 0 and 255", "masks hold values between 0 and 255"),
-        MaskWarning.FULL: ("mask is all 255", "masks are all 255"),
-        MaskWarning.EMPTY: ("mask is empty", "masks are empty"),
-    }
-    warned = list(warned)
-    lines = []
-    for flag, (one, several) in says.items():
-        stems = [stem for stem, found in warned if flag in found]
-        if stems:
-            named = "" if flag is MaskWarning.EMPTY else f" ({', '.join(stems[:shown])}{', …' * (len(stems) > shown)})"
-            lines.append(f"{name}: {len(stems)} {several if len(stems) > 1 else one}{named}")
-    return lines
-
-
-def _opened(path: Path, opener: Callable[[Path], Image.Image]) -> tuple[Image.Image | None, list[PairError]]:
+def _opened(
+    path: Path, opener: Callable[[Path], tuple[Image.Image, FileWarning]]
+) -> tuple[Image.Image | None, FileWarning, list[PairError]]:
     try:
-        _refuse_unopened(path)
-        image = opener(path)
+        image, found = opener(path)
         _refuse_damaged(path)
-        return image, []
+        return image, found, []
     except ValueError as error:
-        return None, [_error(ErrorKind.UNREADABLE, str(error))]
+        return None, FileWarning(0), [_error(ErrorKind.UNREADABLE, str(error))]
 
 
 def _error(kind: ErrorKind, text: str) -> PairError:
     return PairError(kind, " ".join(text.split()))
 
 
-def _refuse_unopened(path: Path) -> None:
-    """Raise ValueError for a file that must not be opened: reading a named pipe, for example, never ends."""
-    try:
-        status = path.stat()
-    except OSError:
-        return  # opening it says why
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no regular file'}")
-    if not status.st_size:
-        raise ValueError(f"{path} is empty, it has zero bytes")
-    if status.st_size > MOST_BYTES:
-        raise ValueError(f"{path} has {status.st_size} bytes, more than the {MOST_BYTES} that any image here needs")
-
-
 def _refuse_damaged(path: Path) -> None:
     """Raise ValueError where an image decodes although its file is damaged, as far as the format shows it."""
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             kind = image.format
             image.verify()
+    except UnidentifiedImageError:
+        return  # another library has read it
     except Exception as error:  # Pillow raises almost anything here: SyntaxError, struct.error, …
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from error
     if kind in ("JPEG", "MPO") and not _reaches_its_end(path.read_bytes()):
         raise ValueError(f"{path} is damaged: the JPEG's end is lost")
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
+from utils.text import encodable
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -77,13 +79,13 @@ def as_text(report: Report, shown: int = 20) -> str:
         lines += ["", f"## {split}: missing"]
     if report.shared:
         lines += ["", f"## {' and '.join(report.parts)}", "", *(_as_item(finding, shown) for finding in report.shared)]
-    return "\n".join(lines) + "\n"
+    return encodable("\n".join(lines) + "\n")
 
 
 def as_json(report: Report) -> str:
     """Return the report as JSON, with every name."""
     counts = {"errors": report.count(is_error=True), "warnings": report.count(is_error=False)}
-    return json.dumps(counts | asdict(report), indent=1, ensure_ascii=False) + "\n"
+    return encodable(json.dumps(counts | asdict(report), indent=1, ensure_ascii=False) + "\n")
 
 
 def _count(findings: Iterable[Finding], is_error: bool) -> int:

@@ -5,12 +5,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 
-from datasets.catalog import Pair
+from datasets.catalog import Pair, composed
 
 
 def leave_out(pairs: Iterable[Pair], stems: Iterable[str]) -> list[Pair]:
     """Return the pairs without those of the given stems. Raises ValueError for a stem that no pair has."""
-    pairs, stems = list(pairs), set(stems)
+    pairs, stems = list(pairs), {composed(stem) for stem in stems}
     if missing := sorted(stems - {pair.stem for pair in pairs}):
         raise ValueError(f"{', '.join(missing)}: no pair of that stem (file name without suffix) to leave out")
     return [pair for pair in pairs if pair.stem not in stems]

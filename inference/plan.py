@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.catalog import Split, find_images, images_at
+from datasets.io import AS_STORED, Reading
+from utils.outputs import check_folder
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,14 @@ class Plan:
         kept: number of maps that exist and are kept.
         output: folder of the maps.
         suffix: text between stem and .png.
+        reading: bands and value range of the images.
     """
 
     images: list[tuple[str, str]]
     kept: int
     output: Path
     suffix: str = ""
+    reading: Reading = AS_STORED
 
     def map_file(self, stem: str) -> Path:
         """Return the file of an image's map."""
@@ -41,8 +45,7 @@ def find_requested(
     Raises:
         FileNotFoundError, ValueError: there are no such images, or two of them would have the same map.
     """
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file: give a folder")
+    check_folder(output)
     if source is None:
         if dataset is None or root is None:
             raise ValueError("give either a source or a data set's name and root")
@@ -64,11 +67,11 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
     Raises:
         ValueError: a map would overwrite one of the images.
     """
-    existing = {_identity(target) for stem, _ in images if (target := _map_file(output, stem, suffix)).exists()}
+    existing = {_identity(target) for stem, _ in images if os.path.exists(target := _map_file(output, stem, suffix))}
     for _, image in images if existing else ():
         if os.path.exists(image) and _identity(image) in existing:
             raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
-    left = [(stem, image) for stem, image in images if not (resume and _map_file(output, stem, suffix).is_file())]
+    left = [(stem, image) for stem, image in images if not (resume and os.path.isfile(_map_file(output, stem, suffix)))]
     return Plan(left, len(images) - len(left), output, suffix)
 
 

@@ -1,16 +1,17 @@
 """Run a plan: load the network, make this process's maps, and describe the run in one line."""
 
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from datasets.io import read_pixels
+from datasets.file_warnings import FileWarning, large_warning, warning_lines
+from datasets.io import inspect_pixels
 from inference.backends import Backend, open_backend
 from inference.distributed import ProcessGroup
 from inference.maps import gray_map, write_map
@@ -21,6 +22,7 @@ from inference.tta import with_tta
 from models.hosts import run_host_file
 from models.weights import LIGHT
 from utils.devices import keep_freed_memory, thread_count
+from utils.outputs import errors_of_one_item
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,33 @@ def write_maps(options: Namespace, plan: Plan, network: Backend, processes: Proc
         OSError, ValueError: a map cannot be written, or a batch does not fit into memory.
     """
 
+    found: list[tuple[str, FileWarning]] = []
+
+    def read(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        pixels, own_size, warned = inspect_pixels(path, network.input_size, plan.reading)
+        if warned := warned | large_warning(own_size, network.input_size):
+            found.append((str(path), warned))
+        return pixels, own_size
+
     def write(target: Path, saliency: np.ndarray, own_size: tuple[int, int]) -> None:
-        write_map(target, gray_map(saliency, own_size if options.size == "original" else None, options.raw))
+        gray = gray_map(saliency, own_size if options.size == "original" else None, options.raw)
+        with errors_of_one_item(target):
+            write_map(target, gray)
 
     images = processes.shard(plan.images, options.batch_size)
     jobs = ((Path(image), plan.map_file(stem)) for stem, image in images)
-    read = partial(read_pixels, size=network.input_size)
     on_cpu = network.device.type == "cpu"
     timer = StageTimer(worker_count(on_cpu), thread_count() if on_cpu else None)
     call = with_tta(network, options.tta) if options.tta else network
     try:
         results = make_maps(jobs, read, call, write, options.batch_size, timer)
-        return RunResult(_show_progress(results, len(images), processes), timer.rates(len(images)))
+        result = RunResult(_show_progress(results, len(images), processes), timer.rates(len(images)))
     except (OSError, ValueError) as error:
         processes.report_error(f"stops: {error}")
         raise
+    for line in warning_lines("input", sorted(found)):
+        warnings.warn(line, stacklevel=2)
+    return result
 
 
 def _show_progress(results: Iterable[tuple[Path, str | None]], count: int, processes: ProcessGroup) -> int:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+READERS = tuple(f"datasets.{name}" for name in ("catalog", "file_warnings", "io", "raster", "raster_reader"))
+
 ALLOWED = {
     "utils": (),
     "datasets": ("utils",),
     "models": ("utils",),
-    "compute_results": ("datasets.catalog", "datasets.io", "utils"),
-    "inference": ("models", "datasets.catalog", "datasets.io", "datasets.raster", "datasets.raster_reader", "utils"),
+    "compute_results": ("datasets.catalog", "datasets.io", "datasets.file_warnings", "utils"),
+    "inference": ("models", *READERS, "utils"),
     "training": ("models", "datasets", "compute_results.protocols", "utils"),
 }
 """What each package may import besides itself."""

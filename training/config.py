@@ -27,9 +27,12 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from datasets.io import Reading
+from datasets.raster import parse_bands, parse_range
 from datasets.transforms import Augmentation
 from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
 from models.losses import LossWeights
+from training.text_names import arguments_with_text_names, with_text_names
 from utils.text import one_line
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -61,6 +64,8 @@ class DataConfig:
         root: the data set's folder; null: datasets/sample for the sample set, data/NAME for the others.
         images: the folder of images, with dataset 'folders'.
         masks: the folder of masks, with dataset 'folders'.
+        bands: numbers of the red, green and blue band of images that do not say it, such as '3,2,1'.
+        range: values that become black and white, such as '200:3000', where images have other than 8-bit values.
         exclude: stems of training pairs to leave out, such as those whose image is also in a test split.
         validation: fraction of the training pairs held out for validation, in [0, 1). The test split is not read.
         validation_seed: seed of that split. It differs from the run's seed, so that runs with several seeds share it.
@@ -74,6 +79,8 @@ class DataConfig:
     root: str | None = None
     images: str | None = None
     masks: str | None = None
+    bands: str | None = None
+    range: str | None = None
     exclude: tuple[str, ...] = ()
     validation: BelowOne = 0.1
     validation_seed: int = 2021
@@ -85,7 +92,17 @@ class DataConfig:
     def _check_folders(self) -> Self:
         if self.dataset == "folders" and not (self.images and self.masks):
             raise ValueError("data.dataset 'folders': set data.images and data.masks to the two folders")
+        if self.bands is not None:
+            parse_bands(self.bands)
+        if self.range is not None and parse_range(self.range) is None:
+            raise ValueError("data.range auto: one range holds for all images, so set it to LOW:HIGH, such as 200:3000")
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """How the images are read."""
+        bands = parse_bands(self.bands) if self.bands else None
+        return Reading(bands, parse_range(self.range) if self.range else None)
 
     @property
     def folder(self) -> str:
@@ -245,6 +262,10 @@ class Start:
 class OneLineParser(ArgumentParser):
     """An argument parser that reports an error in one line, without the usage."""
 
+    def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
+        """Parse a configuration; the names in data.exclude are text as written, such as 0003."""
+        return super().parse_string(with_text_names(content), *arguments, **options)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message in one line."""
         sys.exit(f"error: {' '.join(message.split())} ({self.prog} --help lists every key)")
@@ -280,7 +301,7 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
         _refuse_old_options(arguments)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    parsed = command_line.parse_args(arguments)
+    parsed = command_line.parse_args(arguments_with_text_names(arguments))
     for section in dataclasses.fields(TrainingConfig):
         if dataclasses.is_dataclass(section.default_factory) and not isinstance(parsed[section.name], Namespace):
             command_line.error(f"{section.name}: expected named values, found {parsed[section.name]!r}")

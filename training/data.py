@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 
 from datasets.cache import Records, cache_bytes, open_cache
 from datasets.catalog import Pair, find_pairs, pair_folders
+from datasets.file_warnings import warning_lines
 from datasets.loader import SalientObjectBatches, Views, as_it_is
-from datasets.pairs import warning_lines
 from datasets.split import split_validation
 from training.config import DataConfig, TrainingConfig
 from training.sampler import ResumableBatchSampler
@@ -41,7 +41,7 @@ class TrainingData:
         sampler: chooses the training samples of each step.
         batches: loads the sampler's batches.
         views: makes the network's inputs and targets of a batch, on the training device.
-        warnings: one line for each kind of unusual mask; known with a cache only.
+        warnings: one line for each kind of unusual file; known with a cache only.
     """
 
     training: SalientObjectBatches
@@ -87,7 +87,7 @@ def open_data(
         generator=torch.Generator(),  # otherwise it draws from the random numbers of dropout
     )  # fmt: skip
     views = Views(settings.detector.input_size, settings.detector.mean, settings.detector.std, device)
-    found = fine.mask_warnings() + ([] if plain is fine else plain.mask_warnings())
+    found = fine.warnings() + ([] if plain is fine else plain.warnings())
     lines = warning_lines(settings.data.dataset, sorted(found))
     return TrainingData(samples, SalientObjectBatches(plain, validation), sampler, batches, views, lines)
 
@@ -107,10 +107,10 @@ def _open_records(
 
 
 def _open(settings: TrainingConfig, pairs: list[Pair], detail: float, use_cache: bool) -> Records:
-    size, name = settings.detector.input_size, settings.data.dataset
+    size, name, reading = settings.detector.input_size, settings.data.dataset, settings.data.reading
     if settings.data.cache is None or not use_cache or not pairs:
-        return Records(pairs, size, detail, name)
-    return open_cache(pairs, size, detail, settings.data.cache, name)
+        return Records(pairs, size, detail, name, reading)
+    return open_cache(pairs, size, detail, settings.data.cache, name, reading)
 
 
 def cache_size(settings: TrainingConfig, training: int, validation: int) -> int:

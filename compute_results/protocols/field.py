@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
-from py_sod_metrics import MAE, FmeasureHandler, PrecisionHandler, RecallHandler, Smeasure
+from py_sod_metrics import MAE, FmeasureHandler, PrecisionHandler, RecallHandler
 from py_sod_metrics.utils import prepare_data
 
-from compute_results.protocols.pysodmetrics import Emeasure, FmeasureV2, WeightedFmeasure
+from compute_results.protocols.pysodmetrics import Emeasure, FmeasureV2, Smeasure, WeightedFmeasure
 from compute_results.result import Curves, Gathered, ImageScores, Result, gathered
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from datasets.raster import parse_bands, parse_range
 
-NEEDS_SCENE = ("bands", "range", "context", "context_m", "gsd", "overlap", "polygons", "threshold", "min_area", "dtype")
+NEEDS_SCENE = ("context", "context_m", "gsd", "overlap", "polygons", "threshold", "min_area", "dtype")
 DEFAULTS = {"overlap": 0.5, "threshold": 0.5, "min_area": 20.0, "dtype": "uint8"}
 
 SCENE = """treat --input as georeferenced rasters of any size: a file or an address (https://, s3://, /vsi…), a folder,
 or a .txt list. Writes <stem>.tif (a Cloud Optimized GeoTIFF) and <stem>_quicklook.png; docs/scenes.md"""
-BANDS = "numbers of the red, green and blue band, such as 3,2,1 (default: as the file says)"
-RANGE = "values that become black and white, such as 200:3000 (default: auto, estimated once for the scene)"
+BANDS = "numbers of the red, green and blue band of scenes or images, such as 3,2,1 (default: as the file says)"
+RANGE = """values that become black and white, such as 200:3000, or auto: estimated once for the scene
+(default), or once for all images"""
 CONTEXT = "sides of the windows in pixels, one for each scale (default: 320,640)"
 CONTEXT_M = "sides of the windows in meters, instead of --context"
 GSD = "ground sampling distance in meters, instead of the one that the scene's georeference says"

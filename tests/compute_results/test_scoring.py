@@ -328,9 +328,11 @@ def test_an_ambiguous_map_and_an_unreadable_file_are_named(command, folders):
     (folders / "good" / "2_again.png").unlink()
     (folders / "good" / "2.png").write_bytes((folders / "good" / "1.png").read_bytes()[:50])
     stopped = command(*call, fails=True).stderr
-    assert "good/2.png cannot be read" in stopped
-    assert stopped.count("\n") == 1
-    assert {path.name: path.read_bytes() for path in (folders / "out").iterdir()} == before
+    assert "not scored: good/2.png cannot be read" in stopped
+    assert stopped.splitlines()[-1].startswith("error: 1 file could not be scored")
+    after = {path.name: path.read_bytes() for path in (folders / "out").iterdir()}
+    assert after.keys() == before.keys()
+    assert "good on test-labels: 1 of 3 maps are not scored (2)." in after["scores.md"].decode()
 
 
 @pytest.mark.parametrize("protocol", ["authors", "field"])
@@ -358,7 +360,7 @@ def test_linked_sub_folders_are_scored_as_training_reads_them(tmp_path):
 
 def test_one_pass_decodes_every_file_once(folders, monkeypatch):
     read: list[str] = []
-    for name in ("read_map", "read_mask"):
+    for name in ("inspect_map", "inspect_mask"):
         original = getattr(scoring, name)
         monkeypatch.setattr(scoring, name, lambda path, original=original: read.append(str(path)) or original(path))
     masks = find_masks(folders / "set" / "test-labels")

@@ -14,7 +14,7 @@ from PIL import Image
 import datasets.cache
 from datasets.cache import VIEWS, Records, cache_bytes, open_cache
 from datasets.catalog import Pair, pair_folders
-from datasets.pairs import MaskWarning
+from datasets.file_warnings import FileWarning
 
 SIZE = (24, 32)
 READ_RECORD = datasets.cache.read_record
@@ -121,8 +121,8 @@ def test_mask_warnings_are_kept(pairs: list[Pair], tmp_path: Path) -> None:
     Image.new("L", (60, 50)).save(pairs[0].mask)
     Image.new("L", (60, 50), 255).save(pairs[2].mask)
     for _ in range(2):
-        found = open_cache(pairs, SIZE, 1.0, tmp_path / "cache", "set").mask_warnings()
-        assert found == [("0", MaskWarning.EMPTY), ("2", MaskWarning.FULL)]
+        found = open_cache(pairs, SIZE, 1.0, tmp_path / "cache", "set").warnings()
+        assert found == [("0", FileWarning.EMPTY), ("2", FileWarning.FULL)]
 
 
 def build_and_report(pairs: list[Pair], folder: Path, queue: multiprocessing.Queue) -> None:

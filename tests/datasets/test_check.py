@@ -109,9 +109,9 @@ def test_the_command_reports_everything_at_once(root: Path, broken: Path, tmp_pa
         (True, "masks without an image"): ["no_image"],
         (True, "two images of one stem"): ["/train-images/twice.jpg and /train-images/twice.png"],
         (False, "12 pairs, not the 600 published"): [],
-        (False, "masks that hold values between 0 and 255"): ["gray"],
-        (False, "masks that are all 255"): ["full"],
-        (False, "masks without foreground"): ["blank"],
+        (False, "masks hold values between 0 and 255"): ["gray"],
+        (False, "masks are all 255"): ["full"],
+        (False, "masks are empty"): ["blank"],
         (False, "byte-identical images"): ["same1 = same2"],
     }
     assert report["shared"] == [
@@ -141,7 +141,7 @@ def test_warnings_alone_are_no_failure(tmp_path: Path, monkeypatch, capsys) -> N
     assert run_main(monkeypatch, "--dataset", "EORSSD", "--root", str(root)) == 0
     text = capsys.readouterr().out
     assert "errors: 0, warnings: 2" in text
-    assert "- masks without foreground (1): b" in text
+    assert "- masks are empty (1): b" in text
     assert "## test: missing" in text
     find_pairs("sample", root, "train")  # as training would
 
@@ -221,7 +221,7 @@ def test_two_folders(broken: Path, tmp_path: Path, monkeypatch) -> None:
 def test_a_pipe_does_not_hold_it_up(tmp_path: Path) -> None:
     pair(tmp_path, "train", "a", 1)[0].unlink()
     os.mkfifo(tmp_path / "train-images" / "a.jpg")
-    assert "a.jpg is no regular file" in as_text(check_dataset("sample", tmp_path))
+    assert "a.jpg is a pipe, no regular file" in as_text(check_dataset("sample", tmp_path))
 
 
 def test_long_lists_are_cut_short_in_the_text_alone(tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def test_the_real_sets_known_twins(shared: Path) -> None:
     report = check_dataset("ORSSD", shared / "data" / "ORSSD")
     assert (report.parts["train"].pairs, report.parts["test"].pairs) == (600, 200)
     assert report.count(is_error=True) == 0
-    assert len(findings(report, "train")["masks without foreground"]) == 22
-    assert len(findings(report, "test")["masks without foreground"]) == 4
+    assert len(findings(report, "train")["masks are empty"]) == 22
+    assert len(findings(report, "test")["masks are empty"]) == 4
     assert [finding.names for finding in report.shared] == [("train 0003 = test 0005",)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.io import open_gray, open_image, open_mask
+from datasets.io import open_image, open_mask, read_map
 from tests.helpers import binary, picture
 
 
@@ -103,7 +103,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
         "text.png": b"no image at all",
         "cut.jpg": whole.read_bytes()[: whole.stat().st_size // 2],
     }
-    Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / "float.tif")
+    Image.fromarray(np.full((4, 4), 0.3, np.float32)).save(folder / "float.tif")
     Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(folder / "int32.tif")
     picture(300, 200).save(folder / "whole.png")
     contents["cut.png"] = (folder / "whole.png").read_bytes()[:-2000]
@@ -115,7 +115,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
 
 def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
     for name, path in broken_files(tmp_path).items():
-        for opener in (open_image, open_mask, open_gray):
+        for opener in (open_image, open_mask, read_map):
             with pytest.raises(ValueError, match=name) as error:
                 opener(path)
             assert "\n" not in str(error.value), name

@@ -24,7 +24,8 @@ import pytest
 from PIL import Image
 
 from datasets.catalog import Pair, find_pairs
-from datasets.pairs import MaskWarning, mask_warnings, open_pair, warning_lines
+from datasets.file_warnings import FileWarning, mask_warnings, warning_lines
+from datasets.pairs import open_pair
 
 FUZZ = int(os.environ.get("FUZZ", "3000"))
 SECONDS, MEBIBYTES = 5, 1024
@@ -74,7 +75,7 @@ class Case:
     hurt: str = "image"
     must: str = "either"  # or "accepted" or "refused"
     says: str = ""
-    warns: MaskWarning | None = None
+    warns: FileWarning | None = None
 
     def damaged(self, change: Callable[[bytes], bytes | None], **more) -> "Case":
         return replace(self, **{self.hurt: change(getattr(self, self.hurt))}, **more)
@@ -203,18 +204,18 @@ def swapped_and_dark(rng: random.Random, case: Case) -> Case:
 
 def all_255(rng: random.Random, case: Case) -> Case:
     mask = encoded(Image.new(rng.choice("L1"), SIZE, 255), format="PNG")
-    return replace(case, mask=mask, must="accepted", warns=MaskWarning.FULL)
+    return replace(case, mask=mask, must="accepted", warns=FileWarning.FULL)
 
 
 def no_foreground(rng: random.Random, case: Case) -> Case:
     mask = encoded(Image.new(rng.choice(("L", "1", "RGB")), SIZE), format="PNG")
-    return replace(case, mask=mask, must="accepted", warns=MaskWarning.EMPTY)
+    return replace(case, mask=mask, must="accepted", warns=FileWarning.EMPTY)
 
 
 def in_between(rng: random.Random, case: Case) -> Case:
     mask = np.array(shape())
     mask[rng.randrange(HEIGHT), : rng.randrange(1, WIDTH)] = rng.randrange(1, 255)
-    return replace(case, mask=encoded(Image.fromarray(mask), format="PNG"), must="accepted", warns=MaskWarning.GRAY)
+    return replace(case, mask=encoded(Image.fromarray(mask), format="PNG"), must="accepted", warns=FileWarning.GRAY)
 
 
 def bomb(rng: random.Random, case: Case) -> Case:
@@ -277,7 +278,7 @@ def outcome_of(case: Case, pair: Pair, pixels: tuple[bytes, bytes]) -> str:
     """Open the pair and hold all against it that holds for any damage."""
     try:
         with at_most(SECONDS):
-            image, mask = open_pair(pair)
+            image, mask, _ = open_pair(pair)
     except ValueError as error:
         text = str(error)
         assert "\n" not in text
@@ -360,8 +361,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
         file.truncate(1 << 40)  # a hole, which takes no room
     refused = {
         "folder": "is a folder",
-        "pipe": "is no regular file",
-        "link": "is not there",
+        "pipe": "is a pipe, no regular file",
+        "link": "is a link to a file that is not there",
         "round": "cannot be read",
         "vast": "has 1099511627776 bytes",
     }
@@ -385,42 +386,42 @@ def test_masks_of_jpeg_and_soft_masks_are_masks(tmp_path: Path) -> None:
         tmp_path / "soft.png"
     )
     for name in ("jpeg.jpg", "soft.png"):
-        _, mask = open_pair(Pair("a", tmp_path / "im.jpg", tmp_path / name))
-        assert mask_warnings(mask) == MaskWarning.GRAY
+        _, mask, _ = open_pair(Pair("a", tmp_path / "im.jpg", tmp_path / name))
+        assert mask_warnings(mask) == FileWarning.GRAY
 
 
 def test_warnings_add_up() -> None:
-    def of(*values: int) -> MaskWarning:
+    def of(*values: int) -> FileWarning:
         return mask_warnings(Image.fromarray(np.array([values], dtype=np.uint8)))
 
-    assert of(0, 255) == MaskWarning(0)
-    assert of(0, 0) == MaskWarning.EMPTY
-    assert of(255, 255) == MaskWarning.FULL
-    assert of(0, 254) == MaskWarning.GRAY
-    assert of(0, 3) == MaskWarning.EMPTY | MaskWarning.GRAY  # numbers of classes
-    assert max(MaskWarning.EMPTY | MaskWarning.FULL | MaskWarning.GRAY, 0) < 256
-    assert MaskWarning(int(of(0, 3))) == of(0, 3)
+    assert of(0, 255) == FileWarning(0)
+    assert of(0, 0) == FileWarning.EMPTY
+    assert of(255, 255) == FileWarning.FULL
+    assert of(0, 254) == FileWarning.GRAY
+    assert of(0, 3) == FileWarning.EMPTY | FileWarning.GRAY  # numbers of classes
+    assert max(FileWarning.EMPTY | FileWarning.FULL | FileWarning.GRAY, 0) < 256
+    assert FileWarning(int(of(0, 3))) == of(0, 3)
 
 
 def test_warning_lines() -> None:
-    both = MaskWarning.EMPTY | MaskWarning.GRAY
-    warned = [(f"{number:04}", MaskWarning.GRAY) for number in range(7)] + [
+    both = FileWarning.EMPTY | FileWarning.GRAY
+    warned = [(f"{number:04}", FileWarning.GRAY) for number in range(7)] + [
         ("a", both),
-        ("b", MaskWarning.FULL),
-        ("c", MaskWarning(0)),
+        ("b", FileWarning.FULL),
+        ("c", FileWarning(0)),
     ]
     assert warning_lines("ORSSD", warned, shown=3) == [
         "ORSSD: 8 masks hold values between 0 and 255 (0000, 0001, 0002, …)",
         "ORSSD: 1 mask is all 255 (b)",
         "ORSSD: 1 mask is empty",
     ]
-    assert warning_lines("ORSSD", [("c", MaskWarning(0))]) == []
+    assert warning_lines("ORSSD", [("c", FileWarning(0))]) == []
 
 
 def test_real_pairs_open_and_swapped_ones_do_not(shared: Path) -> None:
     for pair in find_pairs("ORSSD", shared / "data" / "ORSSD", "test")[::5]:
-        image, mask = open_pair(pair)
+        image, mask, _ = open_pair(pair)
         assert image.size == mask.size
-        assert mask_warnings(mask) in (MaskWarning(0), MaskWarning.EMPTY)
+        assert mask_warnings(mask) in (FileWarning(0), FileWarning.EMPTY)
         with pytest.raises(ValueError, match="is no mask"):
             open_pair(Pair(pair.stem, pair.mask, pair.image))
