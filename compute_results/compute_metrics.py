@@ -33,7 +33,7 @@ from compute_results.result import Scores
 from compute_results.scoring import load_protocol, score
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
-from utils.files import atomic_write
+from utils.files import atomic_files
 
 
 def main() -> None:
@@ -53,8 +53,9 @@ def main() -> None:
         scores = Scores(protocol, config.datasets)
         score_all(scores, match_all(config, arguments.allow_missing), arguments.workers)
         files = render(scores)
-        print(files.pop(""), end="")
+        table = files.pop("")
         write_all(files, output)
+        print(table, end="")
         print(f"Written to {output}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -112,19 +113,12 @@ def render(scores: Scores) -> dict[str, str | bytes]:
 
 
 def write_all(files: Mapping[str, str | bytes], folder: Path) -> None:
-    """Write files by name into a folder.
+    """Write files by name into a folder: all of them, or none.
 
     Raises:
-        OSError: a file cannot be written; the message names the new files that are there.
+        OSError: a file cannot be written; the message names it.
     """
-    written: list[str] = []
-    for name, content in files.items():
-        try:
-            atomic_write(folder / name, content)
-        except OSError as error:
-            there = f"only {', '.join(written)} of this result are new" if written else "nothing of this result is"
-            raise OSError(f"{folder / name} cannot be written ({error.strerror or error}): {there} there") from error
-        written.append(name)
+    atomic_files({folder / name: content for name, content in files.items()})
 
 
 def _find(name: str, source: MaskSource) -> dict[str, Path]:

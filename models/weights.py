@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.config import DetectorConfig, SRALConfig, detector_config, from_dict, without_sizes
@@ -19,8 +18,7 @@ from models.detector import Detector, build_detector
 from models.hosts import Host
 from models.sral import SRAL, build_sral
 from models.state import Network, check_fit, fill, resample_positions, shapes
-from utils.files import atomic_path
-from utils.safetensors_file import open_safetensors
+from utils.safetensors_file import open_safetensors, save_safetensors
 from utils.text import one_line
 
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
@@ -55,6 +53,9 @@ def save_weights(path: Path | str, network: SRAL | Detector | Host, about: Mappi
         path: a .safetensors file; replaced if it exists.
         network: the training network (kind 'training') or the inference network (kind 'inference').
         about: what else to record, as JSON values: command, epoch, scores…
+
+    Raises:
+        utils.files.WriteError: it cannot be written; an older file is intact.
     """
     metadata = {
         "format": "sral",
@@ -78,8 +79,7 @@ def save_bare(path: Path | str, network: nn.Module, about: Mapping[str, Any] | N
 
 def _save(path: Path, network: nn.Module, metadata: dict[str, str]) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+    save_safetensors(path, state, metadata)
 
 
 def read_weights(path: Path | str) -> tuple[dict[str, Tensor], Header]:

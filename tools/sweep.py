@@ -48,7 +48,7 @@ from compute_results.table_config import UniqueKeys
 from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
 from training.config import TrainingConfig, differences, flatten, parse
-from utils.files import atomic_write
+from utils.files import atomic_files
 from utils.text import one_line
 
 SET_BY_SWEEP = ("config", "output", "seed", "resume")
@@ -144,8 +144,8 @@ class Sweep(BaseModel):
             return ""
         rows = summarize(scores, self.baselines)
         table = markdown(rows, self.baselines)
-        atomic_write(Path(self.output, "table.md"), table)
-        atomic_write(Path(self.output, "table.csv"), rows.to_csv(index=False, lineterminator="\n"))
+        lines = rows.to_csv(index=False, lineterminator="\n")
+        atomic_files({Path(self.output, "table.md"): table, Path(self.output, "table.csv"): lines})
         return table
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from utils.files import temporary_folder
 from utils.safetensors_file import open_safetensors
 from utils.text import one_line
 
@@ -46,8 +47,8 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
         ValueError: not a state dict, or reading it takes too much memory or time.
     """
     seconds = SECONDS + path.stat().st_size / 10e6
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "tensors.safetensors"
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        target = folder / "tensors.safetensors"
         try:
             child = _run_child(path.resolve(), target, 2 * seconds + 60)
         except subprocess.TimeoutExpired as error:
