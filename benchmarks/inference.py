@@ -42,6 +42,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import numpy as np
 import torch
 
@@ -357,4 +362,4 @@ def machine_of(device: torch.device) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -25,6 +25,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 from compute_results import table_config
 from compute_results.matching import Matching, describe, match_maps
 from compute_results.options import CommandParser, check_name, maps_by_method
@@ -179,4 +184,4 @@ def _parser() -> CommandParser:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

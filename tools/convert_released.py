@@ -3,6 +3,11 @@
 python -m tools.convert_released SRAL_ORSSD.pth --output sral_orssd.safetensors [--pruned]
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import re
 import sys
@@ -109,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

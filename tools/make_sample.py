@@ -3,6 +3,11 @@
 The repository holds such a set in datasets/sample, made with `--train 44 --test 16`; this command renders larger ones.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import json
 import os
@@ -133,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

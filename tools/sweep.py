@@ -28,6 +28,11 @@ The gain is the mean difference from the baseline over the seeds that both have.
 of the paired t-test. The p-values have Holm's correction over all comparisons of a table (one data set and protocol).
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("the same command continues")  # before the imports, which take seconds
+
 import argparse
 import json
 import re
@@ -263,4 +268,4 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)
