@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from timm.models import FeatureListNet, PretrainedCfg
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
+from models.download import downloading
 from utils.safetensors_file import open_safetensors
 from utils.text import one_line
 from utils.torch_file import read_torch_file
@@ -115,7 +117,8 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         ValueError: the weights cannot be downloaded, or drop_path_rate has no effect.
     """
     try:
-        body: Any = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+        with downloading(name) if pretrained else nullcontext():
+            body: Any = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
@@ -124,7 +127,7 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         if not pretrained:
             raise
         raise ValueError(
-            f"encoder {name!r}: its ImageNet weights cannot be downloaded ({str(error).splitlines()[0]}); "
+            f"encoder {name!r}: its ImageNet weights cannot be downloaded ({one_line(error)}); "
             "give a file instead, or 'none' to start from random weights"
         ) from error
     if "drop_path_rate" in options and not any(isinstance(module, DropPath) for module in body.modules()):

@@ -243,7 +243,15 @@ class Start:
 
 
 class OneLineParser(ArgumentParser):
-    """An argument parser that reports an error in one line, without the usage."""
+    """An argument parser that reports an error in one line, without the usage, and reads files as UTF-8."""
+
+    def parse_path(self, path: Any, *arguments: Any, **options: Any) -> Namespace:
+        """Parse a configuration file; jsonargparse itself reads it in the locale's encoding."""
+        try:
+            content = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            self.error(f"--config {path} cannot be read: {error}")
+        return self.parse_string(content, str(path), *arguments, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message in one line."""
