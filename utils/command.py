@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
@@ -48,12 +49,13 @@ class _Command:
 
 
 def begin(remark: str = "") -> None:
-    """Handle signals from here on, and print what a terminal cannot show as a question mark.
+    """Handle signals from here on, print what a terminal cannot show as a question mark, and warnings as one line.
 
     Args:
         remark: what to say after a signal: what is there already, and how to go on.
     """
     _Command.process, _Command.remark = os.getpid(), remark
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(message)}\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,6 +1,7 @@
 """Open safetensors files that may be untrusted, and write them atomically."""
 
 import errno
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,5 +41,6 @@ def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
         try:
             save_file(dict(tensors), temporary, dict(metadata))
         except SafetensorError as error:  # which is not an OSError
-            code = re.search(r"code: (\d+).*?message: \"([^\"]*)\"", str(error))
-            raise OSError(*(int(code[1]), code[2]) if code else (errno.EIO, str(error))) from error
+            code = re.search(r"(?:os error|code:) (\d+)", str(error))
+            number = int(code[1]) if code else errno.EIO
+            raise OSError(number, os.strerror(number) if code else str(error)) from error
