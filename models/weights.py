@@ -200,8 +200,8 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
     if metadata.get("format") == "sral checkpoint":
         run = path.resolve().parent.parent
         raise ValueError(
-            f"weights {path}: a run's checkpoint, which --resume reads; the run's weights are {run}/best.safetensors and "
-            f"{run}/last.safetensors"
+            f"weights {path}: a run's checkpoint, which --resume reads; the run's weights are "
+            f"{run}/best.safetensors and {run}/last.safetensors"
         )
     if metadata.get("format") != "sral" or kind not in ("training", "inference"):
         raise ValueError(
