@@ -8,6 +8,12 @@ python getsmaps.py --scene --input SCENE.tif …       # a georeferenced raster 
 torchrun --nproc_per_node 4 getsmaps.py …            # or accelerate launch: the processes share the images
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    # Before the imports, which take seconds.
+    command.begin("the maps that are there are whole; the same command with --resume makes the others")
+
 import argparse
 import sys
 import time
@@ -138,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

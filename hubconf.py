@@ -72,6 +72,9 @@ def sral(
         from models.hosts import run_host_file
         from models.sral import build_sral
         from models.weights import load_detector, load_sral
+        from utils.devices import compute_alone_after_fork
+
+        compute_alone_after_fork()
 
         if host_file is not None:
             run_host_file(host_file)

@@ -14,6 +14,12 @@ The run folder holds:
 `--help` shows every key.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    # Before the imports, which take seconds.
+    command.begin("the same command with --resume continues after the last checkpoint")
+
 import os
 import sys
 import warnings
@@ -34,18 +40,14 @@ def main() -> None:
     """Run the command; bad input ends it with one line."""
     keep_freed_memory()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    output = "the run"
     try:
         start = parse()
-        output = start.settings.output
+        command.say_when_stopped(f"--resume continues {start.settings.output} after its last checkpoint")
         stopped_by = train(start)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except torch.OutOfMemoryError:
         sys.exit("error: a step does not fit into the GPU's memory: lower batch_size, or set precision to bf16 or fp16")
-    except KeyboardInterrupt:
-        print(f"stopped: --resume continues {output} after its last checkpoint", file=sys.stderr)
-        sys.exit(130)
     if stopped_by:
         sys.exit(128 + stopped_by)
 
@@ -65,4 +67,4 @@ def train(start: Start) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -20,6 +20,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -210,4 +215,4 @@ def configuration(encoder: str, weights: Path | None, host: str | None = None) -
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -42,6 +42,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import numpy as np
 import torch
 
@@ -69,7 +74,7 @@ from datasets.catalog import Pair, find_pairs, images_at
 from datasets.io import read_mask, read_pixels
 from inference.maps import gray_map
 from utils.devices import find_device, keep_freed_memory, thread_count, use_threads
-from utils.files import atomic_write
+from utils.files import atomic_write, temporary_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {"resnet50": None, "light": ROOT / "weights" / "light_orssd.safetensors"}
@@ -281,7 +286,7 @@ def run(options: argparse.Namespace) -> None:
     images = [Path(path) for _, path in islice(images_at(options.images), options.count)]
     findings = Findings()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         sources = open_sources(options, images, folder)
         own = None
         if device.type == "cpu":
@@ -357,4 +362,4 @@ def machine_of(device: torch.device) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

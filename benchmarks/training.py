@@ -30,6 +30,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import torch
 
 from benchmarks.breakdown import break_down
@@ -40,7 +45,7 @@ from datasets.catalog import Pair, find_pairs
 from training.config import TrainingConfig, parse
 from training.distributed import find_precision
 from training.sampler import ResumableBatchSampler
-from utils.files import atomic_write
+from utils.files import atomic_write, temporary_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -281,9 +286,9 @@ def run(options: argparse.Namespace) -> None:
     options.root = options.root or "datasets/sample"
     pairs = find_pairs(options.dataset, options.root, "train")[: options.images]
     findings = Findings([], [], [])
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
         for network in options.networks:
-            found = measure(network, pairs, options, Path(folder))
+            found = measure(network, pairs, options, folder)
             findings.rows += found.rows
             findings.caches += found.caches
             findings.parts += found.parts
@@ -304,4 +309,4 @@ def run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -28,6 +28,11 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 from compute_results import table_config
 from compute_results.evaluation import evaluate
 from compute_results.exclusion import leave_out, read_stems
@@ -38,7 +43,7 @@ from compute_results.result import Scores
 from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
-from utils.files import atomic_write
+from utils.files import atomic_files
 from utils.outputs import check_folder
 from utils.text import encodable
 
@@ -59,9 +64,10 @@ def main() -> None:
         folders = _folders(protocols, arguments.output or config.output)
         tables = score_all(config, protocols, arguments)
         files = {protocol: render(scores) for protocol, scores in tables.items()}
-        print("\n".join(str(found.pop("")) for found in files.values()), end="")
+        shown = "\n".join(str(found.pop("")) for found in files.values())
+        atomic_files({folders[name] / file: text for name, texts in files.items() for file, text in texts.items()})
+        print(shown, end="")
         for protocol, folder in folders.items():
-            write_all(files[protocol], folder)
             _remove_older(folder, files[protocol])
             print(f"Written to {folder}")
     except (OSError, ValueError) as error:
@@ -143,22 +149,6 @@ def render(scores: Scores) -> dict[str, str | bytes]:
         **dict(curves.draw_curves(scores)),
     }
     return {name: encodable(content) if isinstance(content, str) else content for name, content in files.items()}
-
-
-def write_all(files: Mapping[str, str | bytes], folder: Path) -> None:
-    """Write files by name into a folder.
-
-    Raises:
-        OSError: a file cannot be written; the message names the new files that are there.
-    """
-    written: list[str] = []
-    for name, content in files.items():
-        try:
-            atomic_write(folder / name, content)
-        except OSError as error:
-            there = f"only {', '.join(written)} of this result are new" if written else "nothing of this result is"
-            raise OSError(f"{folder / name} cannot be written ({error.strerror or error}): {there} there") from error
-        written.append(name)
 
 
 def _remove_older(folder: Path, files: Mapping[str, str | bytes]) -> None:
@@ -282,4 +272,4 @@ def _parser() -> CommandParser:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

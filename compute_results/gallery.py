@@ -24,6 +24,11 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -201,4 +206,4 @@ def _parser() -> CommandParser:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -19,6 +19,7 @@ from datasets.io import AS_STORED, Reading, resized
 from datasets.pairs import open_pair
 from datasets.transforms import UNCHANGED, Drawn, turn
 from utils.files import atomic_file
+from utils.unfinished import remove_unfinished
 
 VIEWS = ("rgb", "ycbcr", "fine")
 
@@ -183,6 +184,7 @@ def open_cache(
     key = hashlib.sha256(os.fsencode(f"{places}{reading or ''}")).hexdigest()[:12]
     path = folder / f"{name}-{size[0]}x{size[1]}-{detail:.4g}-{key}.npy"
     identities = _identities(pairs)
+    remove_unfinished(folder)
     if not _is_current(path, identities, size, detail):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):

@@ -3,6 +3,11 @@
 Errors stop training. Warnings are what training only warns of, and images that occur twice. No file is changed.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("no file was changed")  # before the imports, which take seconds
+
 import argparse
 import hashlib
 import io
@@ -252,4 +257,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

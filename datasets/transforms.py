@@ -7,23 +7,28 @@ batch; crops, colors and pasted objects are applied on the training device.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import field_validator
 from torch import Tensor
+
+from utils.config import Within, configuration
 
 ZERO_CHROMA = 128 / 255
 """Cb and Cr of gray in full-range YCbCr."""
 
+Share = Annotated[float, Within(0, 1)]
 
-@dataclass(frozen=True)
+
+@configuration
 class Augmentation:
     """The augmentation of training samples. The defaults are the release's flips and rotations, without color.
 
-    Attributes:
+    Args:
         symmetries: 'eight' draws one of the square's eight flips and rotations with equal probability. Views that are
             not square are not rotated by 90 degrees and keep four of them. 'none' leaves the image unchanged.
         scale: (least, greatest) part of the image's area that a random crop keeps, in (0, 1]. The crop has the image's
@@ -38,22 +43,19 @@ class Augmentation:
 
     symmetries: Literal["none", "eight"] = "eight"
     scale: tuple[float, float] | None = None
-    scale_probability: float = 0.5
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    copy_paste: float = 0.0
+    scale_probability: Share = 0.5
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Within(0, 0.5)] = 0.0
+    copy_paste: Share = 0.0
 
-    def __post_init__(self) -> None:
-        if self.symmetries not in ("none", "eight"):
-            raise ValueError(f"symmetries must be none or eight, not {self.symmetries!r}")
-        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale must be two parts of the area with 0 < least <= greatest <= 1, not {self.scale}")
-        for name in ("scale_probability", "brightness", "contrast", "saturation", "hue", "copy_paste"):
-            greatest = 0.5 if name == "hue" else 1
-            if not 0 <= getattr(self, name) <= greatest:
-                raise ValueError(f"{name} must be within 0 and {greatest}, not {getattr(self, name)}")
+    @field_validator("scale")
+    @classmethod
+    def _are_parts(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError("must be two parts of the area with 0 < least <= greatest <= 1")
+        return scale
 
     @property
     def detail(self) -> float:

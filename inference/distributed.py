@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NoReturn, TypeVar
 
+from utils.environment import launched_processes, saying_that_it_waits
+
 T = TypeVar("T")
-LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = timedelta(days=1)
 """How long a process that has finished waits for the others."""
 
@@ -22,23 +23,18 @@ class ProcessGroup:
         local_index: rank on this machine, or None without a launcher.
 
     Raises:
-        ValueError: WORLD_SIZE is above 1, but other variables of a launcher are missing.
+        ValueError: the launcher's environment variables are missing or contradict each other.
     """
 
     def __init__(self) -> None:
-        self.count, self.index = int(os.environ.get("WORLD_SIZE", "1")), 0
+        self.count, self.index = launched_processes(), 0
         self.local_index: int | None = None
         if self.count > 1:
-            missing = [name for name in LAUNCHER_VARIABLES if name not in os.environ]
-            if missing:
-                raise ValueError(
-                    f"WORLD_SIZE is {self.count}, but {', '.join(missing)} not set: launch the processes with torchrun "
-                    "or accelerate launch, or unset WORLD_SIZE"
-                )
             from accelerate import PartialState  # slow to import, and not needed by a single process
 
             # The processes exchange a few numbers and names. gloo does that with and without GPUs.
-            self._state = PartialState(cpu=True, timeout=TIMEOUT)
+            with saying_that_it_waits(self.count):
+                self._state = PartialState(cpu=True, timeout=TIMEOUT)
             self.index, self.local_index = self._state.process_index, self._state.local_process_index
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from inference.timing import StageTimer
+from utils.environment import count
 
 Size = tuple[int, int]
 MAX_WORKERS = 16
@@ -28,7 +29,7 @@ def worker_count(on_cpu: bool) -> int:
     network on the CPU, one for every two cores: decoding takes a tenth of the network's time.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own_cores = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    own_cores = cores // count("LOCAL_WORLD_SIZE", 1)
     return min(max(own_cores // 2 if on_cpu else own_cores, 1), MAX_WORKERS)
 
 

@@ -1,4 +1,4 @@
-"""Find the images that a command asks for, and decide which maps are still to be made. Reads file names only."""
+"""Find the images that a command asks for, and decide which maps are still to be made. Reads file names, no image."""
 
 import os
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets.catalog import Split, find_images, images_at
 from datasets.io import AS_STORED, Reading
 from utils.outputs import check_folder
+from utils.unfinished import remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def find_requested(
 
 
 def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", resume: bool = False) -> Plan:
-    """Return what is left to do.
+    """Return what is left to do, and remove what a killed process left unfinished in the maps' folders.
 
     Args:
         images: what `find_requested` returned.
@@ -71,6 +72,8 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
     for _, image in images if existing else ():
         if os.path.exists(image) and _identity(image) in existing:
             raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
+    for folder in {os.path.dirname(stem) for stem, _ in images}:
+        remove_unfinished(output / folder)
     left = [(stem, image) for stem, image in images if not (resume and os.path.isfile(_map_file(output, stem, suffix)))]
     return Plan(left, len(images) - len(left), output, suffix)
 

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from timm.models import FeatureListNet, PretrainedCfg
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
+from models.download import downloading
+from utils.file_kind import what_it_is
 from utils.safetensors_file import open_safetensors
 from utils.text import one_line
 from utils.torch_file import read_torch_file
@@ -115,7 +118,8 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         ValueError: the weights cannot be downloaded, or drop_path_rate has no effect.
     """
     try:
-        body: Any = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+        with downloading(name) if pretrained else nullcontext():
+            body: Any = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
@@ -124,7 +128,7 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
         if not pretrained:
             raise
         raise ValueError(
-            f"encoder {name!r}: its ImageNet weights cannot be downloaded ({str(error).splitlines()[0]}); "
+            f"encoder {name!r}: its ImageNet weights cannot be downloaded ({one_line(error)}); "
             "give a file instead, or 'none' to start from random weights"
         ) from error
     if "drop_path_rate" in options and not any(isinstance(module, DropPath) for module in body.modules()):
@@ -201,15 +205,20 @@ def _for_grid(position: Tensor, transformer: Any) -> Tensor:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
+    if not path.is_file():
+        raise ValueError(f"encoder weights {path}: {': '.join(what_it_is(path))}")
     try:
         if path.suffix == ".safetensors":
             with open_safetensors(path) as file:
                 state = {key: file.get_tensor(key) for key in file.offset_keys()}  # in the file's order
         else:
             state = read_torch_file(path)
-    except (SafetensorError, ValueError) as error:
+    except SafetensorError as error:
+        found = ": ".join(what_it_is(path)) or one_line(error)
+        raise ValueError(f"encoder weights {path}: not a readable state dict ({found})") from error
+    except ValueError as error:
         raise ValueError(f"encoder weights {path}: not a readable state dict ({one_line(error)})") from error
     derived = ("num_batches_tracked", "relative_position_index", "attn_mask")
     return {key: value for key, value in state.items() if not key.endswith(derived)}

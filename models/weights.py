@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.config import DetectorConfig, SRALConfig, detector_config, from_dict, without_sizes
@@ -19,8 +18,8 @@ from models.detector import Detector, build_detector
 from models.hosts import Host
 from models.sral import SRAL, build_sral
 from models.state import Network, check_fit, fill, resample_positions, shapes
-from utils.files import atomic_path
-from utils.safetensors_file import open_safetensors
+from utils.file_kind import CONVERT, what_it_is
+from utils.safetensors_file import open_safetensors, save_safetensors
 from utils.text import one_line
 
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
@@ -55,6 +54,9 @@ def save_weights(path: Path | str, network: SRAL | Detector | Host, about: Mappi
         path: a .safetensors file; replaced if it exists.
         network: the training network (kind 'training') or the inference network (kind 'inference').
         about: what else to record, as JSON values: command, epoch, scores…
+
+    Raises:
+        utils.files.WriteError: it cannot be written; an older file is intact.
     """
     metadata = {
         "format": "sral",
@@ -78,8 +80,7 @@ def save_bare(path: Path | str, network: nn.Module, about: Mapping[str, Any] | N
 
 def _save(path: Path, network: nn.Module, metadata: dict[str, str]) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+    save_safetensors(path, state, metadata)
 
 
 def read_weights(path: Path | str) -> tuple[dict[str, Tensor], Header]:
@@ -181,22 +182,32 @@ def _check_same(ours: DetectorConfig, theirs: DetectorConfig, where: str) -> Non
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
     """Yield a weights file's open safetensors and its header."""
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"weights {path}: no such file")
+    if not path.is_file():
+        raise ValueError(f"weights {path}: {': '.join(what_it_is(path))}")
     try:
         with open_safetensors(path) as file:
             yield file, _header(path, file.metadata() or {})
     except SafetensorError as error:
-        raise ValueError(
-            f"weights {path}: not a safetensors file ({one_line(error)}); "
-            "convert the authors' .pth files by `python -m tools.convert_released IN.pth --output OUT.safetensors`"
-        ) from error
+        kind, remedy = what_it_is(path)
+        found = f"but {kind}" if kind else f"({one_line(error)})"
+        raise ValueError(f"weights {path}: not a safetensors file {found}; {remedy or CONVERT}") from error
 
 
 def _header(path: Path, metadata: dict[str, str]) -> Header:
     kind = metadata.get("kind", "")
+    if metadata.get("format") == "sral checkpoint":
+        run = path.resolve().parent.parent
+        raise ValueError(
+            f"weights {path}: a run's checkpoint, which --resume reads; the run's weights are "
+            f"{run}/best.safetensors and {run}/last.safetensors"
+        )
     if metadata.get("format") != "sral" or kind not in ("training", "inference"):
-        raise ValueError(f"weights {path}: a safetensors file, but not one of ours: its metadata name no network")
+        raise ValueError(
+            f"weights {path}: a safetensors file, but not one of ours: its metadata name no network; "
+            "an encoder's weights are --encoder_weights of train.py"
+        )
     kind_of: type[DetectorConfig] | type[SRALConfig] = SRALConfig if kind == "training" else DetectorConfig
     try:
         config = from_dict(kind_of, _parsed(metadata["config"]))

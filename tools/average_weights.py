@@ -9,6 +9,11 @@ augmentation or learning rate (model soups, Wortsman et al., ICML 2022), or chec
 averaging, Izmailov et al., UAI 2018). Otherwise the average is of no use. Score it before you use it.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -80,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -8,6 +8,11 @@ Where Hugging Face's hub can be reached, `--token_weights pretrained` downloads 
 a decoder of its own to the transformer; it does not say whether it trained the transformer further.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -138,4 +143,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

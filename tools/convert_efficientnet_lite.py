@@ -10,6 +10,11 @@ They were trained with TensorFlow, whose batch norms have another epsilon. It ma
 the batch norms' weights are corrected for it.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import re
 import sys
@@ -78,4 +83,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

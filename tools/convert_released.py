@@ -3,6 +3,11 @@
 python -m tools.convert_released SRAL_ORSSD.pth --output sral_orssd.safetensors [--pruned]
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import re
 import sys
@@ -70,8 +75,17 @@ def convert(released: dict[str, Tensor], where: str = "released checkpoint") -> 
     """
     network = build_sral(SRALConfig())
     names = {ours: released_name(ours) for ours in network.state_dict()}
-    fill(network, released, where, names)
+    fill(network, _inside(released, set(names.values())), where, names)
     return network.eval()
+
+
+def _inside(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """Return the part of a larger state dict, such as Lightning's, whose names under one prefix are the wanted ones."""
+    first = min(wanted)
+    for prefix in (name.removesuffix(first) for name in state if name.endswith(f".{first}")):
+        if all(prefix + name in state for name in wanted):
+            return {name: state[prefix + name] for name in wanted}
+    return state
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -81,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: no such file.
         ValueError: not a plain state dict.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"released checkpoint {path}: no such file")
     try:
         return read_torch_file(path)
@@ -109,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -13,6 +13,11 @@ A term with a small ratio hardly changes the encoder, whatever its loss. A term 
 for something else. For reference, the last row compares the saliency gradients of two different batches.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,4 +152,4 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -8,6 +8,11 @@ PSNR and SSIM (Gaussian window, σ 1.5) of the luma in [0, 1], averaged over all
 of a few images at full resolution.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -211,4 +216,4 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

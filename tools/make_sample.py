@@ -3,11 +3,15 @@
 The repository holds such a set in datasets/sample, made with `--train 44 --test 16`; this command renders larger ones.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +23,7 @@ from tqdm import tqdm
 
 from tools.scenery.kinds import kind_at
 from tools.scenery.scene import render_scene
+from utils.files import temporary_folder
 
 TRAIN, TEST, SEED = 200, 40, 2021
 MARKER = "sample.json"
@@ -55,9 +60,8 @@ def make_sample_set(
     if _is_there(root, marker, numbers):
         return root
     parent, name = root.absolute().parent, root.absolute().name
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}-") as scratch:
-        unfinished = Path(scratch, name)
+    with temporary_folder(parent) as scratch:
+        unfinished = scratch / name
         tasks = []
         for which, (split, names) in enumerate(numbers.items()):
             for folder in ("images", "labels"):
@@ -134,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

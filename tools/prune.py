@@ -6,6 +6,11 @@
 --encoder-size and --token-grid let the network read a larger image than it was trained on (FixRes).
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -94,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -28,6 +28,11 @@ The gain is the mean difference from the baseline over the seeds that both have.
 of the paired t-test. The p-values have Holm's correction over all comparisons of a table (one data set and protocol).
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("the same command continues")  # before the imports, which take seconds
+
 import argparse
 import json
 import re
@@ -48,7 +53,7 @@ from compute_results.table_config import UniqueKeys
 from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
 from training.config import TrainingConfig, differences, flatten, parse
-from utils.files import atomic_write
+from utils.files import atomic_files
 from utils.text import one_line
 
 SET_BY_SWEEP = ("config", "output", "seed", "resume")
@@ -144,8 +149,8 @@ class Sweep(BaseModel):
             return ""
         rows = summarize(scores, self.baselines)
         table = markdown(rows, self.baselines)
-        atomic_write(Path(self.output, "table.md"), table)
-        atomic_write(Path(self.output, "table.csv"), rows.to_csv(index=False, lineterminator="\n"))
+        lines = rows.to_csv(index=False, lineterminator="\n")
+        atomic_files({Path(self.output, "table.md"): table, Path(self.output, "table.csv"): lines})
         return table
 
 
@@ -263,4 +268,4 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

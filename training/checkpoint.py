@@ -16,14 +16,14 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from training.config import TrainingConfig, differences, plain, refuse_old_keys
 from training.distributed import restore_random_state
-from utils.files import TEMPORARY, atomic_path
+from utils.safetensors_file import save_safetensors
 from utils.text import one_line
+from utils.unfinished import remove_unfinished
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -91,11 +91,7 @@ def save_checkpoint(
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     name = f"step_{progress.steps_done:08}{SUFFIX}"
-    with atomic_path(folder / name) as path:
-        try:
-            save_file(tensors, path, {"format": "sral checkpoint", "tree": tree})
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
+    save_safetensors(folder / name, tensors, {"format": "sral checkpoint", "tree": tree})
     found = checkpoints(run)
     stale = [old for old in found if old.name > name]  # damaged, or counted in steps of another batch size
     for old in [*stale, *found[len(stale) + keep :]]:
@@ -169,10 +165,9 @@ def read_network(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def clear_unfinished(run: Path) -> None:
-    """Remove the partial files of a killed run."""
+    """Remove the partial files that a killed run left in its folders."""
     for folder in (run, run / FOLDER):
-        for path in folder.glob(TEMPORARY):
-            path.unlink()
+        remove_unfinished(folder)
 
 
 def _refuse_older_version(path: Path, settings: dict[str, Any]) -> None:

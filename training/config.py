@@ -6,6 +6,7 @@ differ); files in configs/ say what differs for each recipe.
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field
@@ -33,6 +34,7 @@ from datasets.transforms import Augmentation
 from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
 from models.losses import LossWeights
 from training.text_names import arguments_with_text_names, with_text_names
+from utils.config import explained, nearest
 from utils.text import one_line
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -260,15 +262,30 @@ class Start:
 
 
 class OneLineParser(ArgumentParser):
-    """An argument parser that reports an error in one line, without the usage."""
+    """An argument parser that reports an error in one line, without the usage, and reads files as UTF-8."""
+
+    def parse_path(self, path: Any, *arguments: Any, **options: Any) -> Namespace:
+        """Parse a configuration file; jsonargparse itself reads it in the locale's encoding."""
+        try:
+            content = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            self.error(f"--config {path} cannot be read: {error}")
+        return self.parse_string(content, str(path), *arguments, **options)
 
     def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
         """Parse a configuration; the names in data.exclude are text as written, such as 0003."""
         return super().parse_string(with_text_names(content), *arguments, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Exit with the message in one line."""
-        sys.exit(f"error: {' '.join(message.split())} ({self.prog} --help lists every key)")
+        """Exit with the message in one line; an unknown key is answered by the known ones that look like it."""
+        line = one_line(message, 600)
+        unknown = re.search(r"[Uu]nrecognized arguments: --([\w.-]+)", line)
+        inside = re.search(r"Group '([\w.]+)' does not accept option '(\w+)'", line)
+        found = unknown[1] if unknown else f"{inside[1]}.{inside[2]}" if inside else ""
+        known = {action.option_strings[0].removeprefix("--") for action in self._actions if action.option_strings}
+        near = nearest(found, known) if found else ""
+        hint = f"; {near}" if near.startswith("did you mean") else ""
+        sys.exit(f"error: {line}{hint} ({self.prog} --help lists every key)")
 
 
 def parser() -> ArgumentParser:
@@ -363,11 +380,7 @@ def _validated(values: dict[str, Any]) -> TrainingConfig:
     try:
         return TypeAdapter(TrainingConfig).validate_json(json.dumps(values))  # JSON: lists may become tuples
     except ValidationError as error:
-        found = error.errors()[0]
-    key, text = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
-    if found["type"] == "value_error":
-        raise ValueError(one_line(text if text.startswith(key) else f"{key}: {text}"))
-    raise ValueError(one_line(f"{key} {found['input']!r}: {text[0].lower()}{text[1:]}"))
+        raise ValueError(explained(error, TrainingConfig)) from None
 
 
 def plain(settings: TrainingConfig) -> dict[str, Any]:

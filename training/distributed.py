@@ -1,5 +1,6 @@
 """One or several processes: the device, the precision, batch norm and random numbers of each."""
 
+import os
 import random
 import warnings
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from utils.devices import has_bf16
+from utils.environment import check_environment, launched_processes, leave_launchers, saying_that_it_waits
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,19 +25,27 @@ def build_accelerator(
     """Return accelerate's engine for a device, a precision and the processes that were launched.
 
     Args:
-        device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
+        device: 'auto' (a GPU if there is one, and `accelerate launch --cpu` was not asked for), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16', 'fp16', or 'auto': bf16 if the device computes in it, fp32 otherwise.
         compiled: compile the network with torch.compile's inductor.
         sync_norms: `sync_batch_norm` will be applied, so that on GPUs the buffers agree without a broadcast.
         threads: CPU threads of torch; 0 leaves it to torch.
 
     Raises:
-        ValueError: the device does not exist here, or it does not compute in the precision.
+        ValueError: the device does not exist here, it does not compute in the precision, or an environment variable
+            would change the training.
     """
+    check_environment(compiled)
+    processes = launched_processes()
+    if processes == 1:
+        leave_launchers()
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise ValueError("device cuda: torch finds no GPU here; set device to auto or cpu")
-    on_cpu = device == "cpu" or not has_gpu
+    for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    if device == "cuda" and for_cpu:
+        raise ValueError("device cuda: ACCELERATE_USE_CPU is set in the environment; unset it, or set device to cpu")
+    on_cpu = device == "cpu" or not has_gpu or for_cpu
     precision = find_precision(precision, on_cpu)
     if threads:
         torch.set_num_threads(threads)
@@ -44,12 +54,13 @@ def build_accelerator(
     distributed = DistributedDataParallelKwargs(
         static_graph=True, gradient_as_bucket_view=True, broadcast_buffers=on_cpu or not sync_norms
     )
-    return Accelerator(
-        mixed_precision="no" if precision == "fp32" else precision,
-        cpu=on_cpu,
-        dynamo_backend="inductor" if compiled else None,
-        kwargs_handlers=[distributed],
-    )
+    with saying_that_it_waits(processes):
+        return Accelerator(
+            mixed_precision="no" if precision == "fp32" else precision,
+            cpu=on_cpu,
+            dynamo_backend="inductor" if compiled else "no",
+            kwargs_handlers=[distributed],
+        )
 
 
 def find_precision(wanted: str, on_cpu: bool) -> str:

@@ -179,7 +179,7 @@ def format_duration(seconds: float) -> str:
 def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run after the current step, once its checkpoint is written."""
+"""SIGTERM, SIGHUP and Ctrl-C end a run after the current step, once its checkpoint is written."""
 
 import signal
 from types import FrameType, TracebackType
@@ -7,16 +7,18 @@ from typing import Any, Self
 import torch
 from accelerate import Accelerator
 
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+
 
 class StopSignals:
-    """A context in which the first SIGTERM or SIGINT is kept in `signal`; a second one acts as usual."""
+    """A context in which the first of these signals is kept in `signal`; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._usual: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._usual = {number: signal.signal(number, self._keep) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._usual = {number: signal.signal(number, self._keep) for number in SIGNALS if _is_heeded(number)}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -45,6 +47,11 @@ class StopSignals:
 
 
 def ignore_signals(worker: int) -> None:
-    """Ignore SIGTERM and SIGINT in a DataLoader's worker (`worker_init_fn`): the last step may need its batches."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """Ignore these signals in a DataLoader's worker (`worker_init_fn`): the last step may need its batches."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _is_heeded(number: signal.Signals) -> bool:
+    """Return whether a signal is to end the run: under nohup SIGHUP is not."""
+    return number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) != signal.SIG_IGN

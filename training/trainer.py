@@ -109,11 +109,10 @@ class Trainer:
             FloatingPointError: a loss is not finite.
         """
         is_main, epochs = self.accelerator.is_main_process, self.settings.epochs
-        with ExitStack() as contexts:
+        with self.signals, ExitStack() as contexts:
             if is_main:
                 contexts.enter_context(lock_run(self.folder))
                 clear_unfinished(self.folder)
-            contexts.enter_context(self.signals)
             if resume:
                 self._restore(force)
             if is_main:

@@ -1,10 +1,11 @@
 """Typed configurations: dataclasses checked by pydantic, whose errors are one line that names key and remedy."""
 
 import dataclasses
+import difflib
 import functools
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import field
 from typing import Any, TypeVar
 
@@ -46,7 +47,7 @@ def configuration(cls: type[Config]) -> type[Config]:
         try:
             validated(self, *args, **kwargs)
         except ValidationError as error:
-            raise ValueError(_explained(error, made, name)) from None
+            raise ValueError(explained(error, made, name)) from None
 
     made.__init__ = __init__
     return made
@@ -66,11 +67,17 @@ def from_dict(cls: type[Config], values: Any, where: str = "configuration") -> C
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
-        raise ValueError(_explained(error, cls, where)) from None
+        raise ValueError(explained(error, cls, where)) from None
 
 
-def _explained(error: ValidationError, cls: type, where: str) -> str:
-    """Return one line for the first three problems of an error."""
+def explained(error: ValidationError, cls: type, where: str = "") -> str:
+    """Return one line for the first three problems of an error.
+
+    Args:
+        error: pydantic's.
+        cls: the dataclass that was to be made.
+        where: what to call the values; empty: keys are named alone.
+    """
     return "; ".join(_problem(each, cls, where) for each in error.errors(include_url=False)[:3])
 
 
@@ -81,12 +88,23 @@ def _problem(error: ErrorDetails, cls: type, where: str) -> str:
         *path, unknown = keys
         for key in path:
             cls = _without_none(typing.get_type_hints(cls)[str(key)])
-        known = ", ".join(sorted(each.name for each in dataclasses.fields(cls)))
-        return f"{'.'.join(map(str, [where, *path]))}: {cls.__name__} has no {one_line(unknown, 100)}; it has {known}"
-    place = ".".join(one_line(key, 100) for key in [where, *keys])
-    expected = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        place = ".".join(map(str, [*([where] if where else []), *path]))
+        known = [each.name for each in dataclasses.fields(cls)]
+        return f"{place}: {cls.__name__} has no {one_line(unknown, 100)}; {nearest(str(unknown), known)}".lstrip(": ")
+    place = ".".join(one_line(key, 100) for key in [*([where] if where else []), *keys])
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and not text.startswith("must "):  # it names its key
+        return one_line(f"{where}: {text}".lstrip(": "))
+    expected = text.replace("Input should be", "must be")
     expected = expected.replace("less than or equal to", "at most").replace("greater than or equal to", "at least")
     return f"{place} {expected}, not {one_line(repr(error['input']), 100)}"
+
+
+def nearest(unknown: str, known: Iterable[str]) -> str:
+    """Return what to write in place of an unknown key: the known keys that look like it, or else all."""
+    known = sorted(known)
+    near = difflib.get_close_matches(unknown, known, 3)
+    return f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}"
 
 
 def _without_none(hint: Any) -> Any:

@@ -1,9 +1,12 @@
 """Where a network runs, in which precision and on how many threads: what is asked for is there, or it is an error."""
 
+import contextlib
 import ctypes
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import torch
@@ -82,12 +85,37 @@ def thread_count() -> int:
     return torch.get_num_threads()
 
 
+@functools.cache
+def compute_alone_after_fork() -> None:
+    """Let processes that are forked from this one compute on one thread.
+
+    torch's other threads exist in this process alone: a forked one would wait for them forever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
+
+
 def optional(package: str, requirements: str) -> ModuleType:
     """A package that not everybody needs. Raises ValueError that says how to install it where it is not there."""
     try:
-        return importlib.import_module(package)
+        with _without_telemetry():
+            return importlib.import_module(package)
     except ImportError as error:
         raise ValueError(f"{package} cannot be imported ({error}): pip install -r {requirements}") from error
+
+
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Hide OpenVINO's telemetry: it sends what is done here to a server unasked, and needs a home folder."""
+    name = "openvino_telemetry"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # importing it fails, which OpenVINO and NNCF expect
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8

@@ -1,14 +1,47 @@
 """Atomic writes: a reader, or a run that is cut off, finds the old file or the new one, never a part of either."""
 
-import hashlib
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-TEMPORARY = ".*.tmp"
-"""Glob pattern of files that are being written, and that a killed process leaves behind."""
+from utils.unfinished import forget, unfinished_name
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EROFS: "write to another folder",
+    errno.EACCES: "write to another folder, or change its permissions",
+    errno.EPERM: "write to another folder, or change its permissions",
+    errno.EISDIR: "it is a folder: give another name",
+    errno.ENOTDIR: "a part of the path is a file: give another folder",
+    errno.EEXIST: "a part of the path is a file: give another folder",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+
+NOTHING = "nothing of this result is there"
+
+
+class WriteError(OSError):
+    """A file that cannot be written: its name, the system's reason, what to do, and what is there, in one line."""
+
+    there = ""
+
+    def __str__(self) -> str:
+        remedy = _REMEDIES.get(self.errno or 0, "")
+        return f"{self.filename} cannot be written: {self.strerror}" + f"; {remedy}" * bool(remedy) + self.there
+
+    @classmethod
+    def of(cls, error: OSError, path: Path, there: str = "") -> "WriteError":
+        """Return the error about `path` that a system's error means; `there` says which files exist."""
+        if isinstance(error, cls):
+            return error
+        made = cls(error.errno or 0, error.strerror or str(error), str(path))
+        made.there = f"; {there}" if there else ""
+        return made
 
 
 @contextmanager
@@ -19,21 +52,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     whatever mode the writing library chose. The temporary name is short, so every legal file name can be written.
 
     Raises:
-        OSError: the file cannot be written; an older file of that name is intact and nothing else is left behind.
+        WriteError: the file cannot be written; an older file of that name is intact and nothing else is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
-    temporary = path.with_name(f".{digest}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+    with _temporary(path) as (temporary, mode):
         yield temporary
-        with temporary.open("rb") as file:
-            os.fchmod(file.fileno(), mode)  # safetensors creates its files with mode 0600
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with _explained(path, temporary):
+            _flush(temporary, mode)
+            os.replace(temporary, path)
 
 
 @contextmanager
@@ -55,3 +80,76 @@ def move_into_place(source: Path, path: Path) -> None:
     with source.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(source, path)
+
+
+def atomic_files(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files that belong together: every one is complete on the disk before the first gets its name.
+
+    Raises:
+        WriteError: one cannot be written; older files are intact, and none of the new ones is there.
+    """
+    with ExitStack() as stack:
+        written = []
+        for path, content in contents.items():
+            if path.is_dir():
+                raise WriteError.of(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, NOTHING)
+            temporary, mode = stack.enter_context(_temporary(path))
+            with _explained(path, temporary, NOTHING):
+                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+                _flush(temporary, mode)
+            written.append((temporary, path))
+        for temporary, path in written:
+            with _explained(path, temporary):
+                os.replace(temporary, path)
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent`, which is created if missing; it is removed with all it holds at the end.
+
+    Raises:
+        WriteError: it cannot be created, or the block could not write to it.
+    """
+    with _explained(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = unfinished_name(parent)
+    try:
+        with _explained(parent, folder):
+            folder.mkdir(mode=0o700)
+            yield folder
+    finally:
+        forget(folder)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a new file beside `path` and the mode that the umask gives it; remove it at the end."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = unfinished_name(path.parent)
+    try:
+        with _explained(path, temporary):
+            with temporary.open("wb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+            yield temporary, mode
+    finally:
+        forget(temporary)
+
+
+def _flush(temporary: Path, mode: int) -> None:
+    with temporary.open("rb") as file:
+        os.fchmod(file.fileno(), mode)  # safetensors creates its files with mode 0600
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _explained(path: Path, temporary: Path | None = None, there: str = "") -> Iterator[None]:
+    """Turn the system's errors about a file into those about `path`; errors that name another file stay."""
+    try:
+        yield
+    except OSError as error:
+        if temporary is not None and error.filename not in (None, str(temporary), temporary):
+            raise
+        if not there and path.is_file():
+            there = "the older file is as it was"
+        raise WriteError.of(error, path, there) from error

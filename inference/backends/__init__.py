@@ -17,7 +17,8 @@ from inference.export import FORMATS
 from models.detector import Detector
 from models.hosts import Host
 from models.weights import load_detector
-from utils.devices import use_threads
+from utils.devices import compute_alone_after_fork, use_threads
+from utils.environment import check_environment
 
 
 class Backend(Protocol):
@@ -75,10 +76,12 @@ def open_backend(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the backend, device or precision is not available.
+        ValueError: the backend, device or precision is not available, or an environment variable would change results.
     """
     if name is not None and name not in BACKENDS:
         raise ValueError(f"backend {name!r}: choose {', '.join(BACKENDS)}")
+    check_environment(name == TorchCompiled.name)
+    compute_alone_after_fork()  # images are resized by torch, whatever runs the network
     use_threads(threads)
     if isinstance(weights, Path | str):
         exported = EXPORTED.get(Path(weights).suffix)

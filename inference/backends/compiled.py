@@ -1,5 +1,6 @@
 """Run the folded network with torch.compile, which compiles it for each batch shape."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -36,10 +37,17 @@ class TorchCompiled(TorchEager):
     ) -> None:
         super().__init__(detector, device, precision, local_index)
         self.runners = FixedShapes(self._compile)
+        # inductor keeps its CUDA graphs by thread, and fails where another one calls the network.
+        self._thread = ThreadPoolExecutor(1) if self.device.type == "cuda" else None
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """Return what `TorchEager.run` returns."""
-        return self.runners(pixels)
+        if self._thread is None:
+            return self.runners(pixels)
+        return self._thread.submit(self.runners, pixels).result()
+
+    def _check_process(self) -> None:
+        self.owner.check(self.name)  # the compiled code has its number of threads built in
 
     def _compile(self, shape: Shape) -> Runner:
         _, height, width, _ = shape

@@ -1,11 +1,14 @@
 """Run the folded network with torch, operation by operation."""
 
+import warnings
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from inference.backends.processes import Owner
 from inference.fold import fold
 from models.detector import Detector
 from models.hosts import Host
@@ -13,7 +16,7 @@ from utils.devices import find_device, find_precision
 
 
 class TorchEager:
-    """The inference form of a detector or host, run by torch.
+    """The inference form of a detector or host, run by torch. Several threads may call it; on a GPU they take turns.
 
     Args:
         detector: in eval mode; it is not changed.
@@ -48,6 +51,7 @@ class TorchEager:
         self.dtype = find_precision(precision, self.device)
         self.precision = precision
         self.input_size = detector.config.input_size
+        self.owner, self._lock = Owner(), Lock()
         folded = fold(detector)
         self.network: nn.Module = folded.to(  # type: ignore[call-overload]
             self.device, self.dtype, memory_format=torch.channels_last
@@ -64,14 +68,33 @@ class TorchEager:
             B×2H×2W float32 in [0, 1].
 
         Raises:
-            ValueError: the batch does not fit into the GPU's memory, or the detector does not take images of that size.
+            ValueError: the batch does not fit into the GPU's memory, the detector does not take images of that size, or
+                this process was forked after the network was loaded and cannot compute with it.
         """
+        pixels = np.ascontiguousarray(pixels)
+        self._check_process()
+        if self.device.type == "cpu":
+            return self.run(pixels)
         try:
-            # By default torch lets a GPU round fp32 convolutions to TF32, which has 10 bits of mantissa.
-            with torch.backends.cudnn.flags(enabled=True, benchmark=self.benchmark_cudnn, allow_tf32=False):
-                return self.run(np.ascontiguousarray(pixels))
+            # By default torch lets a GPU round fp32 convolutions to TF32, which has 10 bits of mantissa. The lock keeps
+            # these flags, which are the whole process's, and what CUDA graphs read and write to one thread at a time.
+            flags = torch.backends.cudnn.flags(enabled=True, benchmark=self.benchmark_cudnn, allow_tf32=False)
+            with self._lock, flags:
+                return self.run(pixels)
         except torch.OutOfMemoryError as error:
             raise ValueError(f"a batch of {len(pixels)} does not fit into the GPU's memory: use less") from error
+
+    def _check_process(self) -> None:
+        if self.owner.is_here:
+            return
+        if self.device.type != "cpu":
+            self.owner.check(self.name)
+        self.owner = Owner()
+        warnings.warn(
+            "this process was forked after the network was loaded, and computes on one thread: load the network in "
+            "each process for more",
+            stacklevel=3,
+        )
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """Return what `__call__` returns; subclasses run the network in another way."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from inference.backends.processes import Owner
 from inference.export.graph import onnx_graph
 from inference.export.header import INPUT, SALIENCY, Header, read_header
 from models.detector import Detector
@@ -46,6 +47,7 @@ class OnnxRuntime:
         precision: str | None = None,
         local_index: int | None = None,
     ) -> None:
+        self.owner = Owner()
         self.runtime = optional("onnxruntime", REQUIREMENTS)
         self.device = self._find_device(device, local_index)
         if isinstance(source, Path):
@@ -69,6 +71,7 @@ class OnnxRuntime:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return the saliency as `Backend` defines it. Raise a ValueError for a size that the graph does not take."""
+        self.owner.check(self.name)
         self.header.check(*pixels.shape[1:3])
         return self.session.run([SALIENCY], {INPUT: pixels})[0]
 

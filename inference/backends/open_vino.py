@@ -4,11 +4,13 @@ import hashlib
 import math
 from collections import OrderedDict
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from inference.backends.processes import Owner
 from inference.backends.shapes import MAX_RUNNERS, Shape
 from inference.export.graph import onnx_graph
 from inference.export.header import MAP, Header, read_header
@@ -58,6 +60,7 @@ class OpenVino:
     ) -> None:
         if device == "cuda":
             raise ValueError("backend openvino runs on the CPU: use --device cpu, or another backend")
+        self.owner, self._lock = Owner(), Lock()
         self.runtime = optional("openvino", REQUIREMENTS)
         self.device = torch.device("cpu")
         self.core = self.runtime.Core()
@@ -78,18 +81,20 @@ class OpenVino:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return the saliency as `Backend` defines it. Raise a ValueError for a size that the graph does not take."""
+        self.owner.check(self.name)
         count, height, width, _ = pixels.shape
         self.header.check(height, width)
         pixels = np.ascontiguousarray(pixels)  # OpenVINO shares the memory and refuses other layouts
         streams = min(count, thread_count())
         size = min(math.ceil(count / streams), MAX_IMAGES_PER_REQUEST)
         saliency = np.empty((count, OUTPUT_SCALE * height, OUTPUT_SCALE * width), np.float32)
-        queue = self._queue((size, height, width, 3), streams)
-        queue.set_callback(lambda request, i: np.copyto(saliency[i : i + size], request.get_output_tensor(0).data))
-        for start in range(0, count, size):
-            i = min(start, count - size)  # an incomplete last request repeats some images
-            queue.start_async([pixels[i : i + size]], userdata=i, share_inputs=True)
-        queue.wait_all()
+        with self._lock:  # a queue is one thread's; its requests use all cores
+            queue = self._queue((size, height, width, 3), streams)
+            queue.set_callback(lambda request, i: np.copyto(saliency[i : i + size], request.get_output_tensor(0).data))
+            for start in range(0, count, size):
+                i = min(start, count - size)  # an incomplete last request repeats some images
+                queue.start_async([pixels[i : i + size]], userdata=i, share_inputs=True)
+            queue.wait_all()
         return saliency
 
     def _find_float_type(self) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from inference.export.int8 import quantize
 from models.encoders import expects_one_size
 from models.weights import load_detector
 from utils.devices import optional
-from utils.files import atomic_path
+from utils.files import atomic_path, temporary_folder
 
 CHECKED = 8
 """Number of images that an export is checked on."""
@@ -68,9 +67,8 @@ def export(
     model = graph if file_format == "onnx" else module.convert_model(io.BytesIO(graph.SerializeToString()))
     if int8:
         model = quantize(model, graph, calibration, REQUIREMENTS[file_format])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        unchecked = Path(folder, output.name)
+    with temporary_folder(output.parent) as folder:
+        unchecked = folder / output.name
         WRITERS[file_format](module, model, header, unchecked)
         report = check_export(unchecked, header, detector, unseen)
         for file in sorted(unchecked.parent.iterdir()):  # the .bin before the .xml, which holds its hash

@@ -1,6 +1,7 @@
 """Register the networks of segmentation_models_pytorch, an optional package, as hosts on any timm encoder."""
 
 import inspect
+from contextlib import nullcontext
 from functools import partial
 from types import ModuleType
 
@@ -8,6 +9,7 @@ import timm
 from torch import nn
 
 from models.config import DetectorConfig
+from models.download import downloading
 from models.encoders import size_options
 from models.hosts.registry import KINDS, HostKind
 from utils.text import one_line
@@ -57,8 +59,10 @@ def build(architecture: str, config: DetectorConfig, pretrained: bool) -> nn.Mod
         name = f"tu-{name}"
     elif name not in smp.encoders.encoders:
         raise ValueError(f"encoder {name!r}: neither timm nor segmentation_models_pytorch has a network of that name")
+    weights = "imagenet" if pretrained else None
     try:
-        return kind(name, encoder_weights="imagenet" if pretrained else None, in_channels=3, classes=1, **options)
+        with downloading(config.encoder) if pretrained else nullcontext():
+            return kind(name, encoder_weights=weights, in_channels=3, classes=1, **options)
     except Exception as error:  # neither smp nor timm has one error of its own for a network that cannot be built
         raise ValueError(f"host {config.name} cannot be built: {one_line(error)}") from error
 

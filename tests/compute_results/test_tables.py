@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from compute_results import curves
-from compute_results.compute_metrics import write_all
 from compute_results.protocols import PROTOCOLS
 from compute_results.result import Curves, Result, Scores
 from compute_results.tables import as_latex, as_markdown, as_text, rank
-from utils.files import atomic_write
+from utils.files import atomic_files, atomic_write
 
 
 def scores(figures: dict[tuple[str, str], tuple[float, float, float]]) -> Scores:
@@ -142,11 +141,11 @@ def test_a_metric_is_described_in_one_place():
         assert [metric.name for metric in protocol.metrics if metric.lower_is_better] == ["MAE"]
 
 
-def test_a_failed_write_says_what_is_there(tmp_path):
+def test_files_that_belong_together_are_written_all_or_none(tmp_path):
     (tmp_path / "b").mkdir()
-    with pytest.raises(OSError, match=r"b cannot be written \(.*\): only a of this result are new there"):
-        write_all({"a": "1", "b": "2", "c": "3"}, tmp_path)
-    assert not (tmp_path / "c").exists()
+    with pytest.raises(OSError, match=r"b cannot be written: .*; nothing of this result is there"):
+        atomic_files({tmp_path / name: name for name in ("a", "b", "c")})
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):

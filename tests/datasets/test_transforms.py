@@ -149,13 +149,13 @@ def test_color_draws_stay_within_their_strength() -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"symmetries": "all"}, "symmetries must be none or eight"),
+        ({"symmetries": "all"}, "symmetries must be 'none' or 'eight'"),
         ({"scale": (0.0, 1.0)}, "scale must be"),
         ({"scale": (0.9, 0.5)}, "scale must be"),
         ({"scale": (0.5, 1.5)}, "scale must be"),
-        ({"scale_probability": 1.5}, "scale_probability must be within 0 and 1"),
-        ({"brightness": -0.1}, "brightness must be within 0 and 1"),
-        ({"hue": 0.6}, "hue must be within 0 and 0.5"),
+        ({"scale_probability": 1.5}, "scale_probability must be at most 1"),
+        ({"brightness": -0.1}, "brightness must be at least 0"),
+        ({"hue": 0.6}, "hue must be at most 0.5"),
     ],
 )
 def test_options_out_of_range_are_named(wrong: dict, named: str) -> None:

@@ -9,13 +9,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import models.weights
 from models.config import DetectorConfig
 from models.detector import build_detector
 from models.sral import build_sral
 from models.weights import load_detector, load_sral, read_weights, save_weights, start_from
 from tests.helpers import small_network
 from tools.prune import prune
+from utils import safetensors_file
 
 ENCODERS = ("resnet18", "mobilenetv2_100", "swin_tiny_patch4_window7_224")
 
@@ -186,7 +186,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         file.write_bytes(b"half of it")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(models.weights, "save_file", breaks_off)
+    monkeypatch.setattr(safetensors_file, "save_file", breaks_off)
     with pytest.raises(OSError, match="No space"):
         save_weights(path, detector)
     assert path.read_bytes() == before
