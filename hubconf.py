@@ -45,15 +45,14 @@ def sral(
     - `context`: F6, the output of PPM at stride 32.
     - `decoded`: the decoder's feature maps, finest first.
 
-    Another network in the detector's place (`host`) returns `logits` only.
+    A host (another network in the detector's place) returns `logits` only.
 
     The training network, `network(rgb, ycbcr)`, also takes the images as full-range YCbCr in [0, 1], B×3×H×W. Its dict
-    holds `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with ASRD `sr_image`, `sr_residual`
-    and `sr_features`; with TFGM `guidance` and `fused`. Its statistics are in `network.config.detector`.
+    holds `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with ASRD `sr_image`, `sr_residual`,
+    `sr_features`; with TFGM `guidance`, `fused`. Its statistics are in `network.config.detector`.
 
     Args:
-        weights: a weights file (.safetensors), which carries its configuration. None builds a network with random
-            weights from `config`.
+        weights: a weights file (.safetensors), which carries its configuration. None: random weights, from `config`.
         training: return the training network in training mode; otherwise the detector in eval mode, also where the
             file holds a training network.
         encoder_weights: weights of the encoder, without `weights`: 'none', 'imagenet' (downloaded by timm) or a file.
@@ -75,13 +74,11 @@ def sral(
         from utils.devices import compute_alone_after_fork
 
         compute_alone_after_fork()
-
         if host_file is not None:
             run_host_file(host_file)
         starts = {"encoder_weights": encoder_weights, "token_weights": token_weights}
         if weights is not None:
-            given = sorted(config) + [name for name, start in starts.items() if start != "none"]
-            if given:
+            if given := sorted(config) + [name for name, start in starts.items() if start != "none"]:
                 raise ValueError(f"{', '.join(given)}: a weights file says that itself; give one or the other")
             return load_sral(weights) if training else load_detector(weights)
         if not training:
