@@ -23,6 +23,7 @@ from models.hosts import run_host_file
 from models.weights import LIGHT
 from utils.devices import keep_freed_memory, thread_count
 from utils.outputs import errors_of_one_item
+from utils.text import one_line
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Bac
         options.threads,
         processes.local_index,
     )
-    network(np.zeros((min(options.batch_size, len(plan.images) or 1), *network.input_size, 3), np.uint8))
+    height, width = network.input_size
+    try:
+        network(np.zeros((min(options.batch_size, len(plan.images) or 1), height, width, 3), np.uint8))
+    except RuntimeError as error:
+        raise ValueError(f"the network cannot run on images of {height}×{width}: {one_line(error)}") from error
     return network
 
 

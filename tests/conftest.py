@@ -1,5 +1,7 @@
 """Fixtures that several tests share."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,15 @@ from PIL import Image
 import train
 from models.weights import save_weights
 from tests.helpers import ROOT, SHARED, small_network, small_run
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Restore the signal handlers, which commands that run in this process set."""
+    handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for name, handler in handlers.items():
+        signal.signal(name, handler)
 
 
 @pytest.fixture(scope="session")

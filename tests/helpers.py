@@ -1,6 +1,7 @@
 """What several tests build on: small networks, images and runs."""
 
 import os
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ FIXTURES = ROOT / "tests" / "fixtures"
 # Small networks on a busy machine: threads that wait for one another cost several times what they save.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests run
+
+
+def run_script(path: Path | str) -> None:
+    """Run a script in this process as its command does, with sys.argv; raise SystemExit unless it succeeds."""
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def cpu_computes_in(kind: str) -> bool:

@@ -1,7 +1,6 @@
 """hubconf.py gives the networks from any folder, whoever else has a `datasets` or a `models`."""
 
 import json
-import runpy
 import subprocess
 import sys
 import warnings
@@ -15,7 +14,7 @@ from PIL import Image
 from models.detector import Detector
 from models.sral import SRAL
 from models.weights import LIGHT, load_detector
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_script
 
 ELSEWHERE = """
 import json, sys, torch
@@ -111,7 +110,7 @@ def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
         saliency = load("saliency", weights=str(small_weights), **options)
         files = ["--weights", small_weights, "--input", tmp_path / "a.png", "--output", tmp_path / name]
         monkeypatch.setattr(sys, "argv", ["getsmaps.py", *(str(part) for part in files), *flags])
-        runpy.run_path(str(ROOT / "getsmaps.py"), run_name="__main__")
+        run_script(ROOT / "getsmaps.py")
         written = np.asarray(Image.open(tmp_path / name / "a.png"))
         for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png")):
             assert np.array_equal(np.asarray(saliency(given)), written)

@@ -1,7 +1,6 @@
 """benchmarks/complexity.py against published counts, formulas by hand, and thop's known habits."""
 
 import json
-import runpy
 import sys
 
 import pytest
@@ -13,7 +12,7 @@ from models.config import DetectorConfig, SRALConfig
 from models.detector import build_detector
 from models.sral import build_sral
 from models.weights import load_detector, load_sral
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_script
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def complexity(monkeypatch, capsys, tmp_path):
         target = tmp_path / "counts.json"
         command = ["complexity.py", "--json", target, *arguments]
         monkeypatch.setattr(sys, "argv", [str(part) for part in command])
-        runpy.run_path(str(ROOT / "benchmarks" / "complexity.py"), run_name="__main__")
+        run_script(ROOT / "benchmarks" / "complexity.py")
         return capsys.readouterr().out, json.loads(target.read_text())
 
     return run

@@ -1,6 +1,5 @@
 """The mosaic holds every image and mask unchanged; its measures are those of maps made by hand."""
 
-import runpy
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from benchmarks.mosaic import Mosaic, Placed, build_mosaic, false_alarms, recall
 from datasets.catalog import find_pairs
 from datasets.io import open_image, read_mask
 from inference.scenes.windows import Axis
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_script
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -88,7 +87,7 @@ def test_the_command_prints_its_tables(training_pairs, tmp_path, small_weights, 
         0.5,
     ]
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
-    runpy.run_path(str(ROOT / "benchmarks" / "mosaics.py"), run_name="__main__")
+    run_script(ROOT / "benchmarks" / "mosaics.py")
     out = capsys.readouterr().out
     for row in ("| each image by itself |", "| 64 | 0.5 |", "| 96,192 | 0.5 |", "| overlap | seam ratio |"):
         assert row in out

@@ -3,7 +3,6 @@
 import copy
 import importlib.util
 import json
-import runpy
 import subprocess
 import sys
 from dataclasses import asdict
@@ -29,7 +28,7 @@ from models.hosts.smp import CONTEXTS
 from models.losses import LossWeights, joint_loss, loss_terms
 from models.sral import SRAL, build_sral
 from models.weights import load_detector, load_sral, read_header, save_weights
-from tests.helpers import ROOT, normalized, seen_data
+from tests.helpers import ROOT, normalized, run_script, seen_data
 from tools.prune import prune
 from training.config import differences, parse, plain
 
@@ -442,7 +441,7 @@ def test_a_network_of_ones_own_by_the_commands(training_pairs, tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", [*maps, "--host-file", str(ROOT / "docs" / "my_network.py")])
     monkeypatch.chdir(ROOT)
     try:
-        runpy.run_path(str(ROOT / "getsmaps.py"), run_name="__main__")
+        run_script(ROOT / "getsmaps.py")
     finally:
         KINDS.pop("mine", None)
     written = sorted((tmp_path / "maps").glob("*.png"))

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import shutil
 import signal
 import sys
@@ -503,7 +502,7 @@ def test_the_real_commands(root, training_pairs, tmp_path, monkeypatch, capsys):
     # In this process, as the commands are given: each would import torch for seconds in one of its own.
     for command in planned.commands_left(sweep.test, COMMANDS):
         monkeypatch.setattr(sys, "argv", command[1:])
-        runpy.run_path(command[1], run_name="__main__")
+        run_script(command[1])
     run = planned.folder
     finished = (run / "finished.json").stat()
     capsys.readouterr()
