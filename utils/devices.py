@@ -90,11 +90,9 @@ def optional(package: str, requirements: str) -> ModuleType:
         raise ValueError(f"{package} cannot be imported ({error}): pip install -r {requirements}") from error
 
 
-TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """glibc's numbers for mallopt."""
 MOST = 2**31 - 1
-RETURNED = 1 << 20
-"""Bytes from which an allocation is returned as soon as it is freed."""
 
 
 def keep_freed_memory() -> None:
@@ -107,6 +105,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(TRIM_THRESHOLD, MOST)
         mallopt(MMAP_THRESHOLD, MOST)
+
+
+ARENA_MAX = -8
+RETURNED = 1 << 20
+"""Bytes from which an allocation is returned as soon as it is freed."""
 
 
 def return_freed_memory() -> None:
