@@ -48,8 +48,8 @@ def sral(
     A host (another network in the detector's place) returns `logits` only.
 
     The training network, `network(rgb, ycbcr)`, also takes the images as full-range YCbCr in [0, 1], B×3×H×W. Its dict
-    holds `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with ASRD `sr_image`, `sr_residual`,
-    `sr_features`; with TFGM `guidance`, `fused`. Its statistics are in `network.config.detector`.
+    holds `logits1` (finest) … `logits5`, B×1×2H×2W, fewer without deep supervision; with ASRD `sr_image`, `sr_residual`
+    and `sr_features`; with TFGM `guidance` and `fused`. Its statistics are in `network.config.detector`.
 
     Args:
         weights: a weights file (.safetensors), which carries its configuration. None: random weights, from `config`.

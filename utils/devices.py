@@ -118,11 +118,9 @@ def _without_telemetry() -> Iterator[None]:
         del sys.modules[name]
 
 
-TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """glibc's numbers for mallopt."""
 MOST = 2**31 - 1
-RETURNED = 1 << 20
-"""Bytes from which an allocation is returned as soon as it is freed."""
 
 
 def keep_freed_memory() -> None:
@@ -135,6 +133,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(TRIM_THRESHOLD, MOST)
         mallopt(MMAP_THRESHOLD, MOST)
+
+
+ARENA_MAX = -8
+RETURNED = 1 << 20
+"""Bytes from which an allocation is returned as soon as it is freed."""
 
 
 def return_freed_memory() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 CONTEXT_LIMITS = (32, 2048)
 """Sides of a window in source pixels."""
 MAX_OVERLAP = 0.9
+MAX_STRETCH = 2
 BLOCK_SIDE = (2048, 2048)
 """Rows of a band and columns of a block, unless a window is larger."""
 BAND_PIXELS = 8 << 20
@@ -188,7 +189,8 @@ def make_grid(
     Args:
         size: (height, width) of the scene in pixels.
         contexts: longer side of each scale's windows, in pixels of the scene's columns. Windows larger than the scene
-            are cut to its size.
+            are cut to its size; in a narrow scene they get shorter too, so that the network's input is stretched by
+            `MAX_STRETCH` at the most.
         overlap: fraction of a window that the next one overlaps at least, [0, `MAX_OVERLAP`].
         ratio: height of a pixel divided by its width on the ground.
         input_size: (height, width) of the network's input; windows cover areas of this shape on the ground.
@@ -209,8 +211,19 @@ def make_grid(
                 f"a context of {context:g} pixels: give {low} to {high}; for more, reduce the scene first, such as by "
                 "gdal_translate -of VRT -r average -outsize 25% 25%"
             )
-        shape = tuple(max(min(side, length), 1) for side, length in zip(sides, size, strict=True))
+        shape = _cut((max(sides[0], 1), max(sides[1], 1)), size)
         axes = (Axis(length, side, overlap) for side, length in zip(shape, size, strict=True))
-        scales.setdefault((shape[0], shape[1]), Scale(*axes))
+        scales.setdefault(shape, Scale(*axes))
     cell = max(math.ceil(max(size) / look_side), 1)
     return Grid(*size, tuple(scales.values()), cell)
+
+
+def _cut(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) of windows of a shape in a scene of a size."""
+    fraction = MAX_STRETCH * min(length / side for side, length in zip(shape, size, strict=True))
+    sides = (
+        min(side, length, max(round(side * fraction), CONTEXT_LIMITS[0]))
+        for side, length in zip(shape, size, strict=True)
+    )
+    height, width = sides
+    return height, width

@@ -18,6 +18,7 @@ import torch
 import yaml
 from scipy.stats import ttest_ind, ttest_rel
 
+from tests.helpers import run_script
 from tools.sweep import main, sweep_of
 from tools.sweep_runner import COMMANDS, environments
 from tools.sweep_table import holm, markdown, summarize

@@ -332,6 +332,10 @@ def test_folders_and_lists_and_a_broken_scene(scene, getsmaps, tmp_path):
     assert status == 0
     assert out.count("was there") == 2
     assert (tmp_path / "listed" / "a.tif").stat().st_mtime_ns == before
+    (tmp_path / "objects_a.geojson").unlink()
+    status, out, _ = getsmaps(*ask, "--input", listing, "--output", tmp_path / "listed", "--resume")
+    assert "objects_a.geojson" in out  # a finished map's polygons are made without the network
+    assert (tmp_path / "objects_a.geojson").exists()
 
 
 def test_contexts_in_meters_are_measured_on_the_ground(scene, getsmaps, tmp_path):

@@ -50,6 +50,12 @@ def test_windows_have_the_networks_shape_on_the_ground():
     assert [scale.shape for scale in grid.scales] == [(32, 96), (64, 192)]
 
 
+def test_windows_of_narrow_scenes_are_not_stretched_much():
+    assert [scale.shape for scale in make_grid((2000, 150), [320, 640], 0.5).scales] == [(300, 150)]
+    assert [scale.shape for scale in make_grid((1, 5000), [320], 0.5).scales] == [(1, 32)]
+    assert [scale.shape for scale in make_grid((200, 330), [320], 0.5).scales] == [(200, 320)]
+
+
 def test_scales_that_the_scene_cuts_to_the_same_size_are_one():
     assert len(make_grid((100, 90), [320, 640], 0.5).scales) == 1
 
