@@ -46,7 +46,7 @@ Keypoints = tuple[np.ndarray, np.ndarray]
 
 
 def read_gray(path: Path) -> np.ndarray:
-    """Return an image as gray pixels, at most 256 a side, without its uniform frame. JPEG files decode reduced."""
+    """Return an image as gray pixels, at most 256 a side, without a black or white frame. JPEG files decode reduced."""
     with Image.open(path, formats=FORMATS) as file:
         is_jpeg = file.format == "JPEG"
         if is_jpeg:

@@ -22,6 +22,9 @@ _THUMBNAIL = 80
 _FLAT = 1.0
 """Standard deviation in gray levels below which an image counts as one color."""
 
+_BLACK = 12
+"""Gray levels up to which a frame is black, or as far from 255 white."""
+
 _SIGNS = (-1.0) ** np.arange(FREQUENCIES, dtype=np.float32)
 _RADIUS = np.hypot(*np.mgrid[:FREQUENCIES, :FREQUENCIES]).astype(np.float32)
 
@@ -42,7 +45,7 @@ class Descriptor:
 
 
 def describe(image: Image.Image) -> Descriptor:
-    """Describe an 8-bit image of any size. A uniform frame around it is cut off first."""
+    """Describe an 8-bit image of any size. A black or white frame around it is cut off first."""
     size = (_THUMBNAIL, _THUMBNAIL)
     gray = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
     left, top, right, bottom = content_box(gray)
@@ -54,12 +57,10 @@ def describe(image: Image.Image) -> Descriptor:
     return Descriptor(coefficients.astype(np.float16), detail.astype(np.float16), bool(small.std() < _FLAT))
 
 
-def content_box(gray: np.ndarray, tolerance: int = 6) -> tuple[int, int, int, int]:
-    """Return (left, top, right, bottom) of what lies inside a uniform frame; everything where no frame is."""
-    columns, rows = (
-        np.flatnonzero(np.ptp(gray.astype(np.int16), axis=axis) > tolerance) for axis in (0, 1)
-    )
+def content_box(gray: np.ndarray) -> tuple[int, int, int, int]:
+    """Return (left, top, right, bottom) of what lies inside a black or white frame; everything without a frame."""
     height, width = gray.shape
+    columns, rows = (np.flatnonzero((gray.max(axis) > _BLACK) & (gray.min(axis) < 255 - _BLACK)) for axis in (0, 1))
     if len(columns) < width // 4 or len(rows) < height // 4:
         return 0, 0, width, height
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -81,6 +81,11 @@ class NearDuplicate:
         """The names of their splits, one where both are in the same."""
         return tuple(dict.fromkeys((self.first.part, self.second.part)))
 
+    def record(self) -> dict[str, object]:
+        """Return the pair for JSON."""
+        first, second = ([of.part, of.stem] for of in (self.first, self.second))
+        return {"first": first, "second": second, "similarity": round(self.similarity, 4), "how": self.how}
+
     def __str__(self) -> str:
         named = len(self.parts) > 1
         first, second = (f"{of.part} {of.stem}" if named else of.stem for of in (self.first, self.second))
@@ -150,10 +155,13 @@ def find_near_duplicates(
     proposals.first[:], proposals.second[:] = np.take(kept, proposals.first), np.take(kept, proposals.second)
     outside = np.array([entry.part in against for entry in entries], bool)
     proposals = proposals[~(outside[proposals.first] & outside[proposals.second])]
-    same = [(one, other, 0) for one, other in copies]
-    same += [found for found in _alike(entries, proposals) if groups.join(*found[:2])]
+    pairs = [_compared(entries[one], entries[other], 0) for one, other in copies]
+    for one, other, symmetry in _alike(entries, proposals):
+        if groups.root(one) != groups.root(other):
+            pair = _compared(entries[one], entries[other], symmetry)
+            if pair.similarity >= _SIMILAR and groups.join(one, other):
+                pairs.append(pair)
     with ThreadPool(workers or min(os.cpu_count() or 1, 8)) as pool:
-        pairs = pool.starmap(_compared, [(entries[one], entries[other], symmetry) for one, other, symmetry in same])
         tasks = [task for task in _alignable(proposals) if groups.root(task[0]) != groups.root(task[1])]
         done = pool.imap(lambda task: _align(entries[task[0]], entries[task[1]], task[2]), tasks, chunksize=8)
         aligned = [(task, how) for task, how in zip(tasks, progress(done, len(tasks)), strict=True) if how]
