@@ -14,7 +14,7 @@ from datasets.io import FORMATS, open_gray
 SIDE = 256
 """The longer side of an aligned image, in pixels."""
 
-_KEYPOINTS, _CELL = 300, 16
+_KEYPOINTS, _CELL = 240, 16
 _RATIO = 0.8
 _MOST_ERROR = 3.0
 _LEAST_CELLS = 8
@@ -61,18 +61,29 @@ def read_gray(path: Path) -> np.ndarray:
     return np.ascontiguousarray(gray[top:bottom, left:right])
 
 
-@lru_cache(maxsize=4096)
-def _keypoints(path: Path, mirrored: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the gray pixels, the keypoints' (x, y) and their unit RootSIFT vectors (Arandjelović, Zisserman 2012)."""
+@lru_cache(maxsize=32768)
+def _keypoints(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Return keypoints' (x, y), their RootSIFT vectors (Arandjelović, Zisserman 2012) as uint8, and (height, width)."""
     gray = read_gray(path)
-    if mirrored:
-        gray = np.ascontiguousarray(gray[:, ::-1])
-    finder = cv2.SIFT_create(nfeatures=_KEYPOINTS, contrastThreshold=0.01, edgeThreshold=12)
+    finder = cv2.SIFT.create(nfeatures=_KEYPOINTS, contrastThreshold=0.01, edgeThreshold=12)
     points, found = finder.detectAndCompute(gray, None)
     if found is None:
-        return gray, np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
-    found = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-6))
-    return gray, np.array([point.pt for point in points], np.float32), found.astype(np.float32)
+        return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), gray.shape
+    roots = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-6))
+    return np.array([point.pt for point in points], np.float32), np.rint(255 * roots).astype(np.uint8), gray.shape
+
+
+def _unit(roots: np.ndarray, mirrored: bool) -> np.ndarray:
+    """Return float vectors of unit length; of a mirrored image by reordering: 4 rows, 4 columns, 8 directions."""
+    if mirrored:
+        roots = roots.reshape(-1, 4, 4, 8)[:, ::-1][..., [0, 7, 6, 5, 4, 3, 2, 1]].reshape(-1, 128)
+    vectors = roots.astype(np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
+def forget() -> None:
+    """Drop the keypoints that `align` keeps, as files may change and memory has other uses."""
+    _keypoints.cache_clear()
 
 
 def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
@@ -81,8 +92,11 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
     Raises:
         OSError, ValueError: a file cannot be read.
     """
-    gray, places, found = _keypoints(first, False)
-    other, other_places, other_found = _keypoints(second, mirrored)
+    places, roots, _ = _keypoints(first)
+    other_places, other_roots, (_, width) = _keypoints(second)
+    found, other_found = _unit(roots, False), _unit(other_roots, mirrored)
+    if mirrored:
+        other_places = other_places * np.float32([-1, 1]) + np.float32([width - 1, 0])
     if min(len(found), len(other_found)) < _LEAST_CELLS:
         return None
     near = found @ other_found.T
@@ -100,7 +114,8 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if len(matched) < _LEAST_CELLS or not 0.5 < scale < 2:
         return None
-    similarity, overlap = _compare(gray, other, matrix)
+    other = read_gray(second)
+    similarity, overlap = _compare(read_gray(first), other[:, ::-1].copy() if mirrored else other, matrix)
     degrees = float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
     return Alignment(len(matched), similarity, mirrored, degrees % 360, scale, overlap)
 

@@ -1,6 +1,6 @@
 """Check a data set and report every problem: `python -m datasets.check --dataset ORSSD --root data/ORSSD`.
 
-Errors stop training. Warnings are what training only warns of, and images that show one scene twice. No file is changed.
+Errors stop training. Warnings are what training only warns of, and images that show one scene. No file is changed.
 """
 
 import argparse

@@ -34,13 +34,16 @@ class Descriptor:
     """What an index needs to know of an image.
 
     Attributes:
-        coefficients: windows × frequencies × frequencies, float16: cosine coefficients without the mean.
+        coefficients: windows × frequencies × frequencies, float16: cosine coefficients of the gray
+            values, bright and dark objects compressed.
         detail: 32×32 float16 gray minus its blur, of the whole image.
+        gray: 8 × 8 float16 coefficients of the whole image's gray values.
         is_blank: the image has one color, and nothing to compare.
     """
 
     coefficients: np.ndarray
     detail: np.ndarray
+    gray: np.ndarray
     is_blank: bool
 
 
@@ -51,10 +54,16 @@ def describe(image: Image.Image) -> Descriptor:
     left, top, right, bottom = content_box(gray)
     if (left, top, right, bottom) != (0, 0, *size):
         gray = cv2.resize(gray[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    coefficients = np.stack([_coefficients(gray, window) for window in WINDOWS])
+    level = np.median(gray)
+    spread = 1.5 * np.median(np.abs(gray - level)) + 3
+    compressed = np.tanh((gray - level) / spread).astype(np.float32)  # small bright objects count little
+    coefficients = np.stack([_coefficients(compressed, window) for window in WINDOWS])
     small = _shrunk(gray)
+    whole = cv2.dct(small)[:FREQUENCIES, :FREQUENCIES]
     detail = small - cv2.GaussianBlur(small, (0, 0), 2)
-    return Descriptor(coefficients.astype(np.float16), detail.astype(np.float16), bool(small.std() < _FLAT))
+    return Descriptor(
+        coefficients.astype(np.float16), detail.astype(np.float16), whole.astype(np.float16), bool(small.std() < _FLAT)
+    )
 
 
 def content_box(gray: np.ndarray) -> tuple[int, int, int, int]:

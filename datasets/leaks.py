@@ -86,7 +86,7 @@ def entries_in(folders: Sequence[Path], pool: ThreadPool) -> tuple[list[Entry], 
         files = list(image_files(folder)) if folder.is_dir() else []
         if not files:
             raise ValueError(f"--against {folder} holds no image: give a folder of images")
-        described = pool.map(lambda file: _entry(folder, file), files)
+        described = pool.starmap(_entry, [(folder, file) for file in files])
         entries += [of for of in described if isinstance(of, Entry)]
         if unread := tuple(of for of in described if isinstance(of, str)):
             findings.append(Finding(f"images of {folder} that cannot be read", unread, is_error=False))

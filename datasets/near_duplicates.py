@@ -15,22 +15,22 @@ import cv2
 import faiss
 import numpy as np
 
-from datasets.alignment import Alignment, align, read_gray
+from datasets.alignment import Alignment, align, forget, read_gray
 from datasets.descriptors import CENTER, WINDOWS, Descriptor, is_mirroring, transformed, vectors
 
 _EXACT_UP_TO = 40_000
 """Vectors up to which the index compares all; above, it is an approximate graph (HNSW)."""
 
 _NEIGHBORS = 24
-_LEAST_COSINE = 0.85
-_MOST_CANDIDATES = 6
+_LEAST_COSINE = 0.5
+_MOST_CANDIDATES = 3
 """Pairs an image proposes at most; each image of a group can propose others."""
 
 _SAME_DETAIL = 0.92
 """Correlation of two images' details above which they are near-duplicates without alignment; unrelated: 0.77."""
 
-_SAME_GRAY = 0.975
-"""Correlation of two blurred images above which they are near-duplicates without alignment; unrelated: 0.95."""
+_SAME_GRAY = 0.99
+"""Correlation of two blurred images above which they are near-duplicates without alignment; two beaches: 0.986."""
 
 _SIMILAR = 0.6
 """Least correlation of two aligned images, which differ in objects only."""
@@ -165,6 +165,7 @@ def find_near_duplicates(
         tasks = [task for task in _alignable(proposals) if groups.root(task[0]) != groups.root(task[1])]
         done = pool.imap(lambda task: _align(entries[task[0]], entries[task[1]], task[2]), tasks, chunksize=8)
         aligned = [(task, how) for task, how in zip(tasks, progress(done, len(tasks)), strict=True) if how]
+    forget()
     for (one, other, _), how in sorted(aligned, key=lambda found: -found[1].similarity):
         if how.similarity >= _SIMILAR and groups.join(one, other):
             pairs.append(NearDuplicate(entries[one], entries[other], how.similarity, _says(how)))
@@ -191,7 +192,10 @@ def grouped(pairs: Iterable[NearDuplicate]) -> list[list[Entry]]:
 def _equal_pixels(entries: Sequence[Entry]) -> list[tuple[int, int]]:
     """Return each entry whose descriptor an earlier one has, after that one."""
     seen: dict[bytes, int] = {}
-    firsts = [seen.setdefault(entry.descriptor.coefficients.tobytes(), number) for number, entry in enumerate(entries)]
+    firsts = [
+        seen.setdefault(entry.descriptor.coefficients.tobytes() + entry.descriptor.gray.tobytes(), number)
+        for number, entry in enumerate(entries)
+    ]
     return [(first, number) for number, first in enumerate(firsts) if first != number]
 
 
@@ -202,13 +206,14 @@ def _propose(descriptors: Sequence[Descriptor]) -> _Proposals:
         return _Proposals(none, none.copy(), none, np.zeros(0, np.float32), np.zeros(0, bool))
     coefficients = np.stack([descriptor.coefficients for descriptor in descriptors])
     index = _index(vectors(coefficients.reshape(-1, *coefficients.shape[2:])))
-    whole = _index(vectors(coefficients[:, 0], balanced=False))
+    grays = np.stack([descriptor.gray for descriptor in descriptors])
+    whole = _index(vectors(grays, balanced=False))
     found = []
     for symmetry in range(8):
         for window in (0, CENTER):
             places = index.search(vectors(coefficients[:, window], symmetry), _NEIGHBORS)
             found.append(_proposed(*places, symmetry, _LEAST_COSINE, len(WINDOWS), window > 0))
-        places = whole.search(vectors(coefficients[:, 0], symmetry, balanced=False), _NEIGHBORS)
+        places = whole.search(vectors(grays, symmetry, balanced=False), _NEIGHBORS)
         found.append(_proposed(*places, symmetry, _SAME_GRAY, 1, False))
     joined = [np.concatenate(values) for values in zip(*(vars(one).values() for one in found), strict=True)]
     together = _Proposals(*joined)
@@ -232,12 +237,13 @@ def _proposed(
 def _index(items: np.ndarray) -> faiss.Index:
     """Return an index by inner product: exact for small sets, else a graph of near neighbors (HNSW)."""
     if len(items) <= _EXACT_UP_TO:
-        index = faiss.IndexFlatIP(items.shape[1])
-    else:
-        index = faiss.IndexHNSWFlat(items.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction, index.hnsw.efSearch = 40, 48
-    index.add(items)
-    return index
+        exact = faiss.IndexFlatIP(items.shape[1])
+        exact.add(items)
+        return exact
+    graph = faiss.IndexHNSWFlat(items.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = 40, 48
+    graph.add(items)
+    return graph
 
 
 def _alike(entries: Sequence[Entry], proposals: _Proposals) -> list[tuple[int, int, int]]:
@@ -247,7 +253,7 @@ def _alike(entries: Sequence[Entry], proposals: _Proposals) -> list[tuple[int, i
     for one, other, symmetry in zip(whole.first.tolist(), whole.second.tolist(), whole.symmetry.tolist(), strict=True):
         first, second = entries[one].descriptor, entries[other].descriptor
         detail = correlation(transformed(first.detail, symmetry), second.detail)
-        grays = [vectors(of.coefficients[:1], by, balanced=False) for of, by in ((first, symmetry), (second, 0))]
+        grays = [vectors(of.gray[None], by, balanced=False) for of, by in ((first, symmetry), (second, 0))]
         gray = float((grays[0] * grays[1]).sum())
         if detail >= _SAME_DETAIL or gray >= _SAME_GRAY:
             found.append((max(detail, gray), (one, other, symmetry)))
