@@ -11,14 +11,14 @@ from PIL import Image
 from datasets.descriptors import content_box
 from datasets.io import FORMATS, open_gray
 
-SIDE = 256
+SIDE = 176
 """The longer side of an aligned image, in pixels."""
 
-_KEYPOINTS, _CELL = 240, 16
+_KEYPOINTS, _CELL = 200, 11
 _RATIO = 0.8
-_MOST_ERROR = 3.0
+_MOST_ERROR = 2.5
 _LEAST_CELLS = 8
-"""Cells of 16×16 pixels with a matched keypoint that make two images one scene. By chance there are six at most."""
+"""Cells of 11×11 pixels with a matched keypoint that make two images one scene. By chance there are six at most."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Alignment:
     """How the second image lies on the first.
 
     Attributes:
-        cells: 16×16-pixel cells of the first image that hold matched keypoints.
+        cells: 11×11-pixel cells of the first image that hold matched keypoints.
         similarity: correlation of the gray values where the two overlap.
         mirrored: the second image is mirrored.
         degrees: counterclockwise turn of the second image, after mirroring.
-        scale: factor between the two images' content, at 256 pixels a side.
+        scale: factor between the two images' content, at 176 pixels a side.
         overlap: fraction of the smaller image's area that the other covers.
     """
 
@@ -46,7 +46,7 @@ Keypoints = tuple[np.ndarray, np.ndarray]
 
 
 def read_gray(path: Path) -> np.ndarray:
-    """Return an image as gray pixels, at most 256 a side, without a black or white frame. JPEG files decode reduced."""
+    """Return an image as gray pixels, at most 176 a side, without a black or white frame. JPEG files decode reduced."""
     with Image.open(path, formats=FORMATS) as file:
         is_jpeg = file.format == "JPEG"
         if is_jpeg:
