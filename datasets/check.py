@@ -1,6 +1,6 @@
 """Check a data set and report every problem: `python -m datasets.check --dataset ORSSD --root data/ORSSD`.
 
-Errors stop training. Warnings are what training only warns of, and images that occur twice. No file is changed.
+Errors stop training. Warnings are what training only warns of, and images that show one scene. No file is changed.
 """
 
 from utils import command
@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.alignment import Alignment
 from datasets.catalog import (
     DATASETS,
     SAMPLE_ROOT,
@@ -37,8 +38,11 @@ from datasets.catalog import (
     pair_folders,
     read_listing,
 )
+from datasets.descriptors import Descriptor, describe
 from datasets.file_warnings import TEXTS, FileWarning
 from datasets.io import AS_STORED, Reading
+from datasets.leaks import add_options, comparable, entries_in, near_duplicate_findings, write_outputs
+from datasets.near_duplicates import Entry, find_near_duplicates
 from datasets.pairs import ErrorKind, PairError, inspect_pair
 from datasets.raster import parse_bands, parse_range
 from datasets.report import Finding, Part, Report, as_json, as_text
@@ -62,10 +66,15 @@ class _Inspected:
     size: tuple[int, int] | None
     warnings: FileWarning
     errors: list[PairError]
+    descriptor: Descriptor | None
 
 
 def check_dataset(
-    dataset: str, root: Path | str | None, workers: int | None = None, reading: Reading = AS_STORED
+    dataset: str,
+    root: Path | str | None,
+    workers: int | None = None,
+    reading: Reading = AS_STORED,
+    against: Sequence[Path] = (),
 ) -> Report:
     """Check every split of a known data set that is there.
 
@@ -73,9 +82,10 @@ def check_dataset(
         dataset, root: as in `datasets.catalog.find_pairs`.
         workers: threads that decode, each with one pair in memory; by default one for each core, at most eight.
         reading: bands and value range of the images.
+        against: folders of images that are searched for near-duplicates of the set's images.
 
     Raises:
-        ValueError: the name is unknown, or no split is at `root`.
+        ValueError: the name is unknown, no split is at `root`, or a folder to compare with holds no image.
     """
     name = dataset_name(dataset)
     splits: tuple[Split, ...] = ("train", "test")
@@ -84,16 +94,20 @@ def check_dataset(
     if not places:
         find_pairs(name, root, "train")  # raises an error that says what was looked for
     report = Report(f"{name} in {root or SAMPLE_ROOT}", absent=[split for split in found if split not in places])
-    return _check(report, places, workers, reading)
+    return _check(report, places, workers, reading, against)
 
 
 def check_folders(
-    images: Path | str, masks: Path | str, workers: int | None = None, reading: Reading = AS_STORED
+    images: Path | str,
+    masks: Path | str,
+    workers: int | None = None,
+    reading: Reading = AS_STORED,
+    against: Sequence[Path] = (),
 ) -> Report:
-    """Check a folder of images and a folder of masks; `workers` and `reading` as in `check_dataset`."""
+    """Check a folder of images and a folder of masks; the rest as in `check_dataset`."""
     images, masks = Path(images), Path(masks)
     place = _Place(images, masks, lambda: pair_folders(images, masks))
-    return _check(Report(f"{images} and {masks}"), {"folders": place}, workers, reading)
+    return _check(Report(f"{images} and {masks}"), {"folders": place}, workers, reading, against)
 
 
 def _find(name: str, root: Path | str | None, split: Split) -> _Place | None:
@@ -105,7 +119,9 @@ def _find(name: str, root: Path | str | None, split: Split) -> _Place | None:
     return None
 
 
-def _check(report: Report, places: Mapping[str, _Place], workers: int | None, reading: Reading) -> Report:
+def _check(
+    report: Report, places: Mapping[str, _Place], workers: int | None, reading: Reading, against: Sequence[Path] = ()
+) -> Report:
     start = time.perf_counter()
     seen: list[tuple[str, _Inspected]] = []
     with ThreadPool(workers or min(os.cpu_count() or 1, 8)) as pool, warnings.catch_warnings():
@@ -118,8 +134,20 @@ def _check(report: Report, places: Mapping[str, _Place], workers: int | None, re
             report.parts[name] = _part(place, findings, inspected)
         for of, finding in _identical_images(seen, pool):
             (report.parts[of].findings if of else report.shared).append(finding)
+        entries = [Entry(name, one.pair.stem, one.pair.image, one.descriptor) for name, one in seen if one.descriptor]
+        others, unread = entries_in(against, pool)
+    report.shared += unread
+    report.near_duplicates = find_near_duplicates(
+        comparable([*entries, *others]), {entry.part for entry in others}, workers, _aligning
+    )
+    for of, finding in near_duplicate_findings([*entries, *others], report.near_duplicates):
+        (report.parts[of].findings if of else report.shared).append(finding)
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _aligning(done: Iterable[Alignment | None], count: int) -> Iterable[Alignment | None]:
+    return tqdm(done, "near-duplicates", count, leave=False, unit="pair", disable=None)
 
 
 def _gather(place: _Place) -> tuple[list[Pair], list[Finding]]:
@@ -173,7 +201,8 @@ def _inspect(pair: Pair, reading: Reading) -> _Inspected:
     found = inspect_pair(pair, reading)
     no_mask = any(error.kind is ErrorKind.NO_MASK for error in found.errors)
     warned = FileWarning(0) if no_mask else found.warnings
-    return _Inspected(pair, found.image.size if found.image else None, warned, found.errors)
+    image = found.image
+    return _Inspected(pair, image.size if image else None, warned, found.errors, describe(image) if image else None)
 
 
 def _part(place: _Place, findings: list[Finding], inspected: list[_Inspected]) -> Part:
@@ -231,12 +260,13 @@ def main() -> None:
             parse_range(options.range) if options.range else None,
         )
         if by_name:
-            report = check_dataset(options.dataset, options.root, options.workers, reading)
+            report = check_dataset(options.dataset, options.root, options.workers, reading, options.against)
         else:
-            report = check_folders(options.images, options.masks, options.workers, reading)
+            report = check_folders(options.images, options.masks, options.workers, reading, options.against)
         print(as_text(report), end="")
         if options.json:
             atomic_write(options.json, as_json(report))
+        write_outputs(report.near_duplicates, options)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     sys.exit(1 if report.count(is_error=True) else 0)
@@ -253,6 +283,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--range", metavar="LOW:HIGH", help="values of the images that become black and white")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too, with every name")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each core, at most eight)")
+    add_options(parser)
     return parser
 
 

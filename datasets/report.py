@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+from datasets.near_duplicates import NearDuplicate
 from utils.text import encodable
 
 
@@ -50,6 +51,7 @@ class Report:
         parts: the findings by split.
         absent: splits that are missing.
         shared: findings about several splits.
+        near_duplicates: pairs of images that show one scene, byte-identical ones among them.
     """
 
     of: str
@@ -57,6 +59,7 @@ class Report:
     parts: dict[str, Part] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
     shared: list[Finding] = field(default_factory=list)
+    near_duplicates: list[NearDuplicate] = field(default_factory=list)
 
     def count(self, is_error: bool) -> int:
         """Return the number of errors or of warnings: their names, and one for each finding without names."""
@@ -85,7 +88,9 @@ def as_text(report: Report, shown: int = 20) -> str:
 def as_json(report: Report) -> str:
     """Return the report as JSON, with every name."""
     counts = {"errors": report.count(is_error=True), "warnings": report.count(is_error=False)}
-    return encodable(json.dumps(counts | asdict(report), indent=1, ensure_ascii=False) + "\n")
+    content = counts | asdict(replace(report, near_duplicates=[]))
+    content["near_duplicates"] = [pair.record() for pair in report.near_duplicates]
+    return encodable(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _count(findings: Iterable[Finding], is_error: bool) -> int:

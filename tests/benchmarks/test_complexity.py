@@ -116,14 +116,17 @@ def test_attention_is_counted(complexity):
         (("--weights", "nowhere.safetensors"), "no such file"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments, why, complexity):
-    with pytest.raises(SystemExit, match=why) as stopped:
+def test_bad_input_is_one_clear_line(arguments, why, complexity, capsys):
+    with pytest.raises(SystemExit):
         complexity(*arguments)
-    assert str(stopped.value).startswith("error: ")
-    assert "\n" not in str(stopped.value)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert why in said
+    assert len(said.splitlines()) == 1
 
 
-def test_without_thop_it_says_how_to_get_it(complexity, monkeypatch):
+def test_without_thop_it_says_how_to_get_it(complexity, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "thop", None)
-    with pytest.raises(SystemExit, match=r"pip install -r requirements\.txt"):
+    with pytest.raises(SystemExit):
         complexity("--encoder", "resnet18")
+    assert "pip install -r requirements" in capsys.readouterr().err
