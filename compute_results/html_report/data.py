@@ -47,6 +47,9 @@ def data_script(
             for index, (scene, made) in enumerate(zip(scenes, pictures, strict=True))
             if (remarks := _remarks(scene, made, first.methods))
         },
+        "resized": {
+            index: remarks for index, made in enumerate(pictures) if (remarks := _resized(made, first.methods))
+        },
         "missing": [[index for index, scene in enumerate(scenes) if scene.maps[m] is None] for m in _range(first)],
         "figures": [
             [[_figure(scores, method, dataset, stem, metric.name) for stem in stems] for method in scores.methods]
@@ -66,22 +69,26 @@ def _range(scores: Scores) -> range:
 
 
 def _remarks(scene: Scene, made: Pictures, methods: Sequence[str]) -> list[str]:
-    """Return what the reader must know of an image's files."""
+    """Return what is wrong with an image's files."""
     remarks = []
     if made.image != made.mask:
         remarks.append(f"The mask has {_text(made.mask)} pixels, the image {_text(made.image)}.")
     absent = [method for method, size in zip(methods, made.maps, strict=True) if size is None]
     if absent:
         remarks.append(f"No map of {', '.join(absent)}.")
+    return remarks
+
+
+def _resized(made: Pictures, methods: Sequence[str]) -> list[str]:
+    """Return which maps differ in size from the mask: the protocols resize them."""
     by_size: dict[Size, list[str]] = {}
     for method, size in zip(methods, made.maps, strict=True):
         if size is not None and size != made.mask:
             by_size.setdefault(size, []).append(method)
-    for size, found in by_size.items():
-        remarks.append(
-            f"{', '.join(found)}: the map has {_text(size)} pixels, the mask {_text(made.mask)}. It was resized."
-        )
-    return remarks
+    return [
+        f"{', '.join(found)}: the map has {_text(size)} pixels, the mask {_text(made.mask)}. It was resized."
+        for size, found in by_size.items()
+    ]
 
 
 def _figure(scores: Scores, method: str, dataset: str, stem: str, name: str) -> float | None:

@@ -3,6 +3,7 @@
 
 window.Report = (function () {
   const data = window.reportData;
+  data.missing = data.missing.map((images) => new Set(images));
   const NONE = "–";
 
   const DEFAULTS = {
@@ -22,7 +23,7 @@ window.Report = (function () {
       if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
       else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value === true ? "" : value);
     }
-    made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+    made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
     return made;
   }
 
@@ -78,5 +79,16 @@ window.Report = (function () {
     else location.replace(target);
   }
 
-  return { data, NONE, element, choice, number, signed, metricIndex, read, address, go };
+  // A name that is no Unicode text cannot stand in an address; the pictures' name does.
+  function nameInAddress(image) {
+    const stem = data.stems[image];
+    return new TextDecoder().decode(new TextEncoder().encode(stem)) === stem ? stem : data.keys[image];
+  }
+
+  function imageCalled(name) {
+    const found = data.stems.indexOf(name);
+    return found < 0 ? data.keys.indexOf(name) : found;
+  }
+
+  return { data, nameInAddress, imageCalled, NONE, element, choice, number, signed, metricIndex, read, address, go };
 })();

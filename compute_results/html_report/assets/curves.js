@@ -5,6 +5,8 @@ Report.curves = (function () {
   const { data, choice, go } = Report;
   // Okabe and Ito's colors, which most color-blind readers tell apart; the gray stands for their black.
   const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"];
+  const COLORS_ON_DARK = ["#4ea8e8", "#f0803c", "#2fc59b", "#e29bc5", "#f0b73a", "#a5d8f8", "#b4b4b4"];
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const DASHES = ["solid", "dash", "dashdot", "dot"];
   const CHARTS = { pr: "chart-pr", f: "chart-f", e: "chart-e" };
   let library = null;
@@ -24,21 +26,25 @@ Report.curves = (function () {
   const plain = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   function trace(method, index, x, y, more) {
-    const line = { color: COLORS[index % COLORS.length], dash: DASHES[Math.floor(index / COLORS.length) % DASHES.length], width: 2 };
+    const colors = dark.matches ? COLORS_ON_DARK : COLORS;
+    const line = { color: colors[index % colors.length], dash: DASHES[Math.floor(index / COLORS.length) % DASHES.length], width: 2 };
     return { type: "scatter", mode: "lines", name: plain(method), x, y, line, ...more };
   }
 
   function layout(title, across, up, traces, unified) {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(name).trim();
-    const lows = traces.map(({ y }) => y.filter((value) => value !== null).sort((a, b) => a - b)).filter((y) => y.length).map((y) => y[Math.floor(y.length * 0.05)]);
-    const low = Math.max(0, Math.floor(10 * Math.min(1, ...lows) - 0.5) / 10);
+    // Up to 0.1 below all points but the lowest 5 %, where every method's curve drops alike.
+    const lowest = (name) => {
+      const sorted = traces.map((one) => one[name].filter((value) => value !== null).sort((a, b) => a - b)).filter((found) => found.length);
+      return Math.max(0, Math.floor(10 * Math.min(1, ...sorted.map((found) => found[Math.floor(found.length * 0.05)])) - 0.5) / 10);
+    };
     const axis = (name, more) => ({ title: { text: name }, gridcolor: of("--line"), zeroline: false, linecolor: of("--line"), ...more });
     return {
       title: { text: title, x: 0.02, font: { size: 15 } }, font: { color: of("--text"), family: of("--font"), size: 12 }, paper_bgcolor: of("--panel"), plot_bgcolor: of("--panel"),
       margin: { l: 56, r: 12, t: 44, b: 48 }, height: 430, hovermode: unified ? "x unified" : "closest",
       hoverlabel: { namelength: -1, bgcolor: of("--panel"), bordercolor: of("--line"), font: { color: of("--text") } },
-      legend: { orientation: "h", y: -0.22 }, xaxis: axis(across, { range: [0, 1] }), yaxis: axis(up, { range: [low, 1.005] }),
+      legend: { orientation: "h", y: -0.18 }, xaxis: axis(across, { range: [unified ? 0 : lowest("x"), 1.005] }), yaxis: axis(up, { range: [lowest("y"), 1.005] }),
     };
   }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 Report.grid = (function () {
-  const { data, element, choice, number, signed, go, address, order } = Report;
+  const { data, element, choice, nameInAddress, number, signed, go, address, order } = Report;
   const MORE = 60;
   let shown = null; // the state's address for which the grid is filled
   let waiting = [];
@@ -21,7 +21,7 @@ Report.grid = (function () {
   function mapTile(image, method) {
     const [width, height] = data.shown[image];
     const index = order.methodIndex(method);
-    if (!data.missing[index].includes(image)) return tile(image, index + 2, `map of ${method}`);
+    if (!data.missing[index].has(image)) return tile(image, index + 2, `map of ${method}`);
     return element("span", { class: "absent", style: `aspect-ratio: ${width} / ${height}` }, "no map");
   }
 
@@ -29,7 +29,7 @@ Report.grid = (function () {
     const methods = state.minus ? [state.method, state.minus] : [state.method];
     const metric = data.metrics[Report.metricIndex(state.figure)];
     const value = state.minus ? signed(figure[image]) : number(figure[image]);
-    return element("li", {}, element("a", { href: address({ ...state, view: "image", image: data.stems[image] }) },
+    return element("li", {}, element("a", { href: address({ ...state, view: "image", image: nameInAddress(image) }) },
       element("span", { class: "tiles" }, tile(image, 0, "image"), tile(image, 1, "mask"), methods.map((method) => mapTile(image, method))),
       element("span", { class: "label" }, element("span", { class: "stem", title: data.stems[image] }, data.stems[image]),
         element("span", { class: "value" }, `${metric.label} ${value}`))));
@@ -43,7 +43,7 @@ Report.grid = (function () {
 
   function controls(state) {
     const metrics = data.metrics.map((metric) => ({
-      value: `${metric.protocol}.${metric.name}`, text: `${metric.label} ${metric.lower ? "↓" : "↑"}`, of: `protocol ${metric.protocol}`,
+      value: `${metric.protocol}.${metric.name}`, text: `${metric.label} ${metric.lower ? "↓" : "↑"} (${metric.protocol})`, of: `protocol ${metric.protocol}`,
     }));
     const methods = data.methods.map((name) => ({ value: name, text: name }));
     const groups = [{ value: "", text: "all images" }];

@@ -2,13 +2,13 @@
 "use strict";
 
 Report.picture = (function () {
-  const { data, element, choice, number, go, address, order, overlay } = Report;
+  const { data, element, choice, nameInAddress, imageCalled, number, go, address, order, overlay } = Report;
   const view = document.getElementById("view-image");
   const SHOWN = [{ value: "maps", text: "maps" }, { value: "over", text: "maps over the image" }, { value: "errors", text: "errors" }];
   let present = null; // the image that is drawn, and what can be repainted
   let share = 50;
 
-  const isThere = (which, image) => typeof which !== "number" || !data.missing[which].includes(image);
+  const isThere = (which, image) => typeof which !== "number" || !data.missing[which].has(image);
   const nameOf = (which) => (typeof which === "number" ? data.methods[which] : which);
 
   // Sides of the slider by their values in the address: "image", "mask", or "m" and a method's name.
@@ -34,7 +34,7 @@ Report.picture = (function () {
     const range = element("input", {
       type: "range", min: 0, max: 100, step: 0.5, value: share, "aria-label": `How much of ${nameOf(both.left)} is shown against ${nameOf(both.right)}`,
     });
-    const stage = element("div", { class: "stage", style: `aspect-ratio: ${width} / ${height}; max-width: calc(70vh * ${width / height})` }, canvases, element("span", { class: "line" }), range);
+    const stage = element("div", { class: "stage", style: `aspect-ratio: ${width} / ${height}; max-width: calc(72vh * ${width / height})` }, canvases, element("span", { class: "line" }), range);
     const move = () => {
       share = Number(range.value);
       stage.style.setProperty("--share", `${share}%`);
@@ -66,7 +66,7 @@ Report.picture = (function () {
     const head = element("tr", {}, element("th", { scope: "col" }, "Method"),
       data.metrics.map((metric) => element("th", { scope: "col", class: "number" }, `${metric.label} ${metric.lower ? "↓" : "↑"}`)));
     const protocols = [...new Set(data.metrics.map((metric) => metric.protocol))];
-    const above = element("tr", {}, element("td", {}), protocols.map((name) => element("th", { scope: "colgroup", class: "number", colspan: data.metrics.filter((metric) => metric.protocol === name).length }, `protocol ${name}`)));
+    const above = element("tr", {}, element("td", {}), protocols.map((name) => element("th", { scope: "colgroup", class: "span", colspan: data.metrics.filter((metric) => metric.protocol === name).length }, `protocol ${name}`)));
     const best = data.metrics.map((metric, index) => {
       const found = data.figures[index].map((method) => method[image]).filter((value) => value !== null).map((value) => Number(value.toFixed(4)));
       return found.length > 1 ? (metric.lower ? Math.min(...found) : Math.max(...found)) : null;
@@ -93,7 +93,7 @@ Report.picture = (function () {
     const silent = data.metrics.flatMap((metric, index) => data.methods.filter((_, method) => data.figures[index][method][image] === null && isThere(method, image)));
     const remarks = [...(data.remarks[image] || [])];
     if (silent.length) remarks.push(`A figure is not a number: ${[...new Set(silent)].join(", ")}.`);
-    return [element("p", { class: "facts" }, parts.join(" · ")), remarks.map((remark) => element("p", { class: "notice" }, remark))];
+    return [element("p", { class: "facts" }, parts.join(" · ")), ...(data.resized[image] || []).map((remark) => element("p", { class: "facts" }, remark)), ...remarks.map((remark) => element("p", { class: "notice" }, remark))];
   }
 
   function cards(image) {
@@ -117,7 +117,7 @@ Report.picture = (function () {
     const at = found.images.indexOf(image);
     const link = (target, text, key) => (target === undefined
       ? element("span", { class: "step off", "aria-disabled": "true" }, text)
-      : element("a", { class: "step", href: address({ ...state, image: data.stems[target] }), title: `key ${key}` }, text));
+      : element("a", { class: "step", href: address({ ...state, image: nameInAddress(target) }), "data-focus": key, title: `key ${key}` }, text));
     return element("div", { class: "steps" },
       element("a", { class: "step", href: address({ ...state, view: "images", image: "", left: "", right: "" }), title: "key Escape" }, "All images"),
       link(found.images[at - 1], "‹ Previous", "←"),
@@ -131,22 +131,28 @@ Report.picture = (function () {
   }
 
   async function draw(state) {
-    const image = data.stems.indexOf(state.image);
+    const image = imageCalled(state.image);
     if (image < 0) {
       present = null;
       view.replaceChildren(element("p", { class: "notice" }, `No image is called ${state.image}.`), element("p", {}, element("a", { href: "#images" }, "All images")));
       return;
     }
-    const focused = [...view.querySelectorAll("select, input")].indexOf(document.activeElement);
+    const fields = () => [...view.querySelectorAll("select, input, [data-focus]")];
+    const focused = view.contains(document.activeElement) ? document.activeElement.dataset.focus || fields().filter((one) => !one.dataset.focus).indexOf(document.activeElement) : -1;
     const found = order.images(state);
     const both = sides(state, image);
     const compared = slider(state, image, both);
     const all = cards(image);
     const status = element("p", { class: "notice", role: "status", hidden: true });
-    view.replaceChildren(steps(state, found, image), element("h2", { tabindex: "-1", class: "stem" }, data.stems[image]), facts(image), status,
-      compared.controls, compared.stage, threshold(state), element("div", { class: "cards" }, all.list), figures(image),
+    view.replaceChildren(steps(state, found, image), element("h2", { tabindex: "-1", class: "stem" }, data.stems[image]), ...facts(image), status,
+      element("div", { class: "columns" },
+        element("div", { class: "compared" }, compared.controls, compared.stage, threshold(state)),
+        element("div", { class: "cards" }, all.list)),
+      figures(image),
       element("p", { class: "note" }, "Keys: → or n next, ← or p previous, Escape all images. Pictures are reduced; figures come from the files themselves."));
-    if (focused >= 0) view.querySelectorAll("select, input")[focused]?.focus();
+    // What had the focus before the page changed has it again, so that a key can be pressed twice.
+    if (typeof focused === "string") view.querySelector(`[data-focus="${focused}"]`)?.focus();
+    else if (focused >= 0) fields().filter((one) => !one.dataset.focus)[focused]?.focus();
     const jobs = [{ canvas: compared.canvases[0], which: both.left, show: state.show }, { canvas: compared.canvases[1], which: both.right, show: state.show }, ...all.jobs];
     const own = { image, found, jobs, threshold: Number(state.threshold) || 0.5, scene: null };
     present = own;
@@ -167,15 +173,16 @@ Report.picture = (function () {
   function step(by) {
     const at = present ? present.found.images.indexOf(present.image) : -1;
     const target = present && present.found.images[at < 0 ? 0 : at + by];
-    if (target !== undefined) go({ image: data.stems[target] });
+    if (target !== undefined) go({ image: nameInAddress(target) });
   }
 
   document.addEventListener("keydown", (event) => {
     if (view.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     const field = event.target.closest?.("input, select, textarea");
-    const arrows = !field;
-    if (event.key === "n" || (arrows && event.key === "ArrowRight")) step(1);
-    else if (event.key === "p" || (arrows && event.key === "ArrowLeft")) step(-1);
+    const slides = field?.type === "range"; // its arrow keys move the slider
+    if (field && !slides) return;
+    if (event.key === "n" || (!slides && event.key === "ArrowRight")) step(1);
+    else if (event.key === "p" || (!slides && event.key === "ArrowLeft")) step(-1);
     else if (event.key === "Escape") go({ view: "images", image: "", left: "", right: "" });
     else return;
     event.preventDefault();
