@@ -1,0 +1,1 @@
+"""Write scores and pictures as a folder of static HTML that opens from disk."""
