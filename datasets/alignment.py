@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from datasets.decode import FORMATS
 from datasets.descriptors import content_box
-from datasets.io import FORMATS, open_gray
+from datasets.io import open_image
 
 SIDE = 176
 """The longer side of an aligned image, in pixels."""
@@ -53,7 +54,7 @@ def read_gray(path: Path) -> np.ndarray:
             file.draft("L", (SIDE, SIDE))
             image = file.convert("L")
     if not is_jpeg:
-        image = open_gray(path)
+        image = open_image(path).convert("L")
     scale = min(SIDE / max(image.size), 1)
     size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
     gray = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
@@ -96,7 +97,7 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
     other_places, other_roots, (_, width) = _keypoints(second)
     found, other_found = _unit(roots, False), _unit(other_roots, mirrored)
     if mirrored:
-        other_places = other_places * np.float32([-1, 1]) + np.float32([width - 1, 0])
+        other_places = other_places * np.array([-1, 1], np.float32) + np.array([width - 1, 0], np.float32)
     if min(len(found), len(other_found)) < _LEAST_CELLS:
         return None
     near = found @ other_found.T
