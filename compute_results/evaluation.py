@@ -74,6 +74,8 @@ def evaluate(
         for dataset, outcome in found.items():
             scores.notes.extend(outcome.files.notes(dataset))
             scores.problems.extend(outcome.files.messages())
+            tops = outcome.files.common_tops()
+            scores.tops.update({(method, dataset): top for method, top in tops.items()})
         for (method, dataset), matching in matchings.items():
             scores.results[method, dataset] = found[dataset].results[protocol, method]
             if matching.missing or matching.surplus:

@@ -51,6 +51,10 @@ def main() -> None:
         sys.exit(f"error: {error}")
     made = f"pictures of {len(scenes) - kept} made, of {kept} kept"
     print(f"{options.output / 'index.html'}: {len(scenes)} images ({made}), {size / 1e6:.1f} MB")
+    unread = [problem for of in pictures for problem in of.problems]
+    if problems := dict.fromkeys([*unread, *(problem for scores in tables.values() for problem in scores.problems)]):
+        print("\n".join(problems), file=sys.stderr)
+        sys.exit(f"error: {len(problems)} problems, see above; the report is written without these files")
 
 
 def find_scenes(pairs: Sequence[Pair], config: TableConfig, tables: Mapping[str, Scores]) -> list[Scene]:
@@ -63,8 +67,9 @@ def find_scenes(pairs: Sequence[Pair], config: TableConfig, tables: Mapping[str,
         {match.stem: match.map for match in match_maps(masks, config.maps[method, dataset]).pairs}
         for method in scores.methods
     ]
+    tops = tuple(scores.tops.get((method, dataset)) for method in scores.methods)
     return [
-        Scene(pair.stem, pair.image, pair.mask, tuple(maps.get(pair.stem) for maps in found))
+        Scene(pair.stem, pair.image, pair.mask, tuple(maps.get(pair.stem) for maps in found), tops)
         for pair in pairs
         if pair.stem not in excluded
     ]

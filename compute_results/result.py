@@ -182,6 +182,7 @@ class Scores:
         comparisons: each method against the reference (`significance.compare`), where it was asked for.
         groups: figures by group of images (`groups.breakdown`), where they were asked for.
         problems: why maps are not scored, one line each.
+        tops: by (method, data set), the stored value that is white in its maps, where it is not the type's greatest.
     """
 
     protocol: str
@@ -193,6 +194,7 @@ class Scores:
     comparisons: list[Comparison] = field(default_factory=list)
     groups: list[GroupScores] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    tops: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:

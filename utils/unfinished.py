@@ -56,6 +56,11 @@ def forget_all() -> None:
             forget(path)
 
 
+def is_unfinished(name: str) -> bool:
+    """Return whether a file's or folder's name is one that unfinished ones have."""
+    return bool(_NAME.fullmatch(name) or _OLDER_NAME.fullmatch(name))
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what processes that are gone left in a folder; what a living process writes stays.
 

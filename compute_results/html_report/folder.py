@@ -12,10 +12,10 @@ import hashlib
 import json
 import re
 from collections.abc import Collection
-from fnmatch import fnmatch
 from pathlib import Path
 
-from utils.files import TEMPORARY, atomic_write
+from utils.files import atomic_write
+from utils.unfinished import is_unfinished, remove_unfinished
 
 MARKER = "report.json"
 MADE_BY = "compute_results/report.py"
@@ -29,7 +29,7 @@ def check_free(folder: Path) -> None:
     """Raise ValueError where `folder` is a file, or holds anything but a report."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give --output a folder")
-    others = [path for path in folder.iterdir() if not fnmatch(path.name, TEMPORARY)] if folder.is_dir() else []
+    others = [path for path in folder.iterdir() if not is_unfinished(path.name)] if folder.is_dir() else []
     if others and not _is_report(folder):
         found = f"{others[0].name}{' and more' if len(others) > 1 else ''}"
         raise ValueError(f"{folder} holds other files ({found}): give --output a new folder, or an older report's")
@@ -69,8 +69,10 @@ def finish(folder: Path, page: str, addresses: Collection[str]) -> int:
     for path in [path for name in _OURS for path in (folder / name).rglob("*") if path.is_file()]:
         if path.relative_to(folder).as_posix() in kept:
             size += path.stat().st_size
-        elif _HASHED.fullmatch(path.name) or fnmatch(path.name, TEMPORARY):
+        elif _HASHED.fullmatch(path.name):
             path.unlink(missing_ok=True)
+        elif is_unfinished(path.name):
+            remove_unfinished(path.parent)
     return size
 
 

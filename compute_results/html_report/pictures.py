@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from datasets.io import open_gray, open_image, open_mask
+from datasets.io import open_image, open_mask, read_map
 from utils.files import atomic_write
 
 THUMBNAIL = 128
 """The longer side of a thumbnail in pixels."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every picture's key: another number makes all pictures anew."""
 
 _MISSING = 128
@@ -38,12 +38,16 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """An image, its mask, and each method's map; None where a method has no map of it."""
+    """An image, its mask, and each method's map; None where a method has no map of it.
+
+    `tops` are the stored values that are white in the maps, as `datasets.io.read_map` takes them.
+    """
 
     stem: str
     image: Path
     mask: Path
     maps: tuple[Path | None, ...]
+    tops: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Pictures:
         key: the name of both files without folder and ending.
         shown: width and height of the larger pictures in pixels.
         image, mask, maps: width and height of the source files.
+        problems: why a source is not shown, one line each.
     """
 
     key: str
@@ -61,6 +66,7 @@ class Pictures:
     image: Size
     mask: Size
     maps: tuple[Size | None, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def thumbnails(self) -> str:
@@ -86,7 +92,6 @@ def make_pictures(scenes: Sequence[Scene], folder: Path, side: int, workers: int
         The pictures in the order of the scenes, and how many scenes' pictures were there already.
 
     Raises:
-        ValueError: a file cannot be read (it is named).
         OSError: a picture cannot be written, or a worker was killed from outside.
     """
     kept = [_existing(folder, _key(scene, side)) for scene in scenes]
@@ -115,7 +120,7 @@ def _run(task: partial[Pictures], scenes: Sequence[Scene], workers: int) -> Iter
 def _key(scene: Scene, side: int) -> str:
     """Return a hash of all that the pictures depend on; a source is known by its path, size and time."""
     sources = [None if path is None else _signature(path) for path in (scene.image, scene.mask, *scene.maps)]
-    text = json.dumps([_FORMAT, THUMBNAIL, side, scene.stem, sources])
+    text = json.dumps([_FORMAT, THUMBNAIL, side, scene.stem, sources, scene.tops])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -130,24 +135,43 @@ def _existing(folder: Path, key: str) -> Pictures | None:
     try:
         with (folder / empty.script).open(encoding="ascii") as file:
             head = json.loads(file.readline(_HEAD).removeprefix("//"))
-        sizes = {name: (int(size[0]), int(size[1])) for name, size in head.items() if name != "maps"}
+        sizes = {name: (int(head[name][0]), int(head[name][1])) for name in ("shown", "image", "mask")}
         maps = tuple(None if size is None else (int(size[0]), int(size[1])) for size in head["maps"])
-        found = Pictures(key, sizes["shown"], sizes["image"], sizes["mask"], maps)
+        problems = tuple(str(problem) for problem in head["problems"])
+        found = Pictures(key, sizes["shown"], sizes["image"], sizes["mask"], maps, problems)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
     return found if (folder / found.thumbnails).is_file() else None
 
 
 def _make(folder: Path, side: int, scene: Scene) -> Pictures:
-    image, mask = open_image(scene.image), open_mask(scene.mask)
-    maps = [None if path is None else open_gray(path) for path in scene.maps]
+    problems: list[str] = []
+
+    def shown_or_gray(read: Callable[[], Image.Image]) -> Image.Image | None:
+        try:
+            return read()
+        except ValueError as error:
+            problems.append(str(error))
+            return None
+
+    found, mask = shown_or_gray(partial(open_image, scene.image)), shown_or_gray(partial(open_mask, scene.mask))
+    size = found.size if found else mask.size if mask else (THUMBNAIL, THUMBNAIL)
+    image, mask = found or Image.new("RGB", size, (_MISSING,) * 3), mask or Image.new("L", size, _MISSING)
+    maps = [
+        shown_or_gray(partial(_map, path, top)) if path else None
+        for path, top in zip(scene.maps, scene.tops, strict=True)
+    ]
     scale = min(1.0, side / max(image.size)) if side else 1.0
     shown = _scaled(image.size, scale)
     sizes = tuple(None if saliency is None else saliency.size for saliency in maps)
-    made = Pictures(_key(scene, side), shown, image.size, mask.size, sizes)
+    made = Pictures(_key(scene, side), shown, image.size, mask.size, sizes, tuple(problems))
     atomic_write(folder / made.thumbnails, _strip([image, mask, *maps]))
     atomic_write(folder / made.script, _script(made, image, mask, maps))
     return made
+
+
+def _map(path: Path, top: int | None) -> Image.Image:
+    return Image.fromarray(read_map(path, top))
 
 
 def _scaled(size: Size, scale: float) -> Size:
@@ -167,7 +191,7 @@ def _strip(pictures: Sequence[Image.Image | None]) -> bytes:
 
 
 def _script(made: Pictures, image: Image.Image, mask: Image.Image, maps: Sequence[Image.Image | None]) -> str:
-    head = {"shown": made.shown, "image": made.image, "mask": made.mask, "maps": made.maps}
+    head = {"shown": made.shown, "image": made.image, "mask": made.mask, "maps": made.maps, "problems": made.problems}
     content: Mapping[str, Any] = {
         "image": _address(_encoded(_fit(image, made.shown), quality=75)),
         "mask": _address(_encoded(_fit(mask, made.shown), lossless=True)),

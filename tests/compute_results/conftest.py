@@ -87,7 +87,8 @@ def report_command(
         try:
             main()
         except SystemExit as stopped:
-            return capsys.readouterr().out, str(stopped.code)
+            out, err = capsys.readouterr()
+            return out, f"{err}{stopped.code}"
         return capsys.readouterr().out, ""
 
     return run

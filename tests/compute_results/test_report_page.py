@@ -24,7 +24,7 @@ class Browser:
         self.folder = folder
         self.requests: list[str] = []
         self.problems: list[str] = []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url}"))
         page.on("console", lambda message: self.problems.append(message.text))
