@@ -4,6 +4,7 @@ python getsmaps.py --input PATH --output DIR         # with the light network in
 python getsmaps.py --dataset ORSSD --root DATA/ORSSD --output DIR
 python getsmaps.py --weights runs/NAME/best.safetensors …
 python getsmaps.py --weights NAME.xml …              # a file that inference.export wrote
+python getsmaps.py --scene --input SCENE.tif …       # a georeferenced raster of any size
 torchrun --nproc_per_node 4 getsmaps.py …            # or accelerate launch: the processes share the images
 """
 
@@ -18,6 +19,7 @@ from datasets.catalog import DATASETS
 from inference import BACKEND_NAMES, PRECISION_NAMES
 from inference.distributed import ProcessGroup
 from inference.plan import Plan, find_requested, plan_maps
+from inference.scenes.options import add_scene_options, check_scene_options
 from inference.tta import TTA_MODES
 
 USAGE = "getsmaps.py [--weights FILE] (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
@@ -44,13 +46,13 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
-    add("--input", type=Path, metavar="PATH", help=INPUT)
+    add("--input", metavar="PATH", help=INPUT)
     add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
     add("--root", type=Path, metavar="DIR", help="folder of the data set, with --dataset")
     add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
     add("--output", type=Path, metavar="DIR", required=True, help="folder for the maps, created if missing")
     add("--suffix", default="", help="text between <stem> and .png; the released code has _ASRNet_YCbCr_final")
-    add("--size", choices=("network", "original"), default="network", help=SIZE)
+    add("--size", choices=("network", "original"), help=SIZE)
     add("--raw", action="store_true", help=RAW)
     add("--tta", choices=tuple(TTA_MODES), help=TTA)
     add("--symmetries", help=argparse.SUPPRESS)
@@ -60,6 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
     add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
     add("--batch-size", type=int, default=16, metavar="N", help="images in a call of the network (default: 16)")
+    add_scene_options(parser)
     options = parser.parse_args()
     if options.symmetries is not None:
         parser.error(f"--symmetries is now --tta: use --tta {options.symmetries}")
@@ -69,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--dataset needs --root, the folder that the data set is in")
     if options.input and (options.root or options.split):
         parser.error("--root and --split go with --dataset, not with --input")
+    check_scene_options(parser, options)
     if options.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, not {options.batch_size}")
     if Path(f"x{options.suffix}").name != f"x{options.suffix}":
@@ -78,8 +82,21 @@ def parse_arguments() -> argparse.Namespace:
 
 def plan(options: argparse.Namespace) -> Plan:
     """Return the maps to make."""
-    images = find_requested(options.input, options.dataset, options.root, options.split or "test", options.output)
+    source = Path(options.input) if options.input else None
+    images = find_requested(source, options.dataset, options.root, options.split or "test", options.output)
     return plan_maps(images, options.output, options.suffix, options.resume)
+
+
+def run_scenes(options: argparse.Namespace, processes: ProcessGroup) -> None:
+    """Make the maps of whole scenes; errors as `main`."""
+    from inference.scenes.run import make_scenes
+
+    try:
+        failed = make_scenes(options, processes)
+    except (OSError, ValueError) as error:
+        processes.exit(f"error: {error}")
+    if failed:
+        processes.exit(f"error: {failed} scenes have no map, see above; the others are written")
 
 
 def main() -> None:
@@ -90,9 +107,12 @@ def main() -> None:
         sys.exit(f"error: {error}")
     with processes.silence_others():
         options = parse_arguments()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    if options.scene:
+        run_scenes(options, processes)
+        return
     from inference.run import load_network, summarize, write_maps  # imports torch, which --help need not wait for
 
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         planned = processes.broadcast(partial(plan, options))
         network = processes.run_on_all(partial(load_network, options, planned, processes))

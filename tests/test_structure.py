@@ -12,7 +12,7 @@ ALLOWED = {
     "datasets": ("utils",),
     "models": ("utils",),
     "compute_results": ("datasets.catalog", "datasets.io", "utils"),
-    "inference": ("models", "datasets.catalog", "datasets.io", "utils"),
+    "inference": ("models", "datasets.catalog", "datasets.io", "datasets.raster", "datasets.raster_reader", "utils"),
     "training": ("models", "datasets", "compute_results.protocols", "utils"),
 }
 """What each package may import besides itself."""

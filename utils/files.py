@@ -47,3 +47,11 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """Write `content` (text as UTF-8) to `path`; errors as `atomic_path`."""
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def move_into_place(source: Path, path: Path) -> None:
+    """Flush a complete file to disk (fsync) and rename it to `path`, on the same disk; an older file is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(source, path)
