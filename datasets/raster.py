@@ -19,14 +19,14 @@ from utils.text import one_line
 
 REQUIREMENTS = "requirements-scenes.txt"
 GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": 128,
+    "GDAL_CACHEMAX": 128 << 20,
     "GDAL_HTTP_CONNECTTIMEOUT": 30,
     "GDAL_HTTP_LOW_SPEED_TIME": 60,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
     "GDAL_HTTP_MAX_RETRY": 4,
     "GDAL_HTTP_RETRY_DELAY": 1,
 }
-"""GDAL's cache in MB, and bounds on how long a silent server is waited for. The environment has precedence."""
+"""GDAL's cache in bytes, and bounds on how long a silent server is waited for. The environment has precedence."""
 NAMES = ("red", "green", "blue")
 
 Bands = tuple[int, int, int]

@@ -141,7 +141,7 @@ class Job:
         meters = ""
         if self.pixel_m:
             meters = f" ({', '.join(f'{scale.columns.side * self.pixel_m[1]:.3g}' for scale in grid.scales)} m)"
-        how = "estimated" if self.estimated else "given by type or user"
+        how = "estimated" if self.estimated else "not estimated"
         return (
             f"{self.source}: {grid.width}×{grid.height} pixels, bands {chosen} of {len(self.raster.dtypes)} "
             f"({self.raster.dtypes[self.bands[0] - 1]}), range {low:g}:{high:g} ({how}), "

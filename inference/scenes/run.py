@@ -20,7 +20,7 @@ from inference.scenes.sources import Scene, find_scenes
 from inference.scenes.work import JOB, Work
 from utils.files import move_into_place
 
-BAR = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, {rate_fmt}]"
+BAR = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 
 def make_scenes(options: Namespace, processes: ProcessGroup) -> int:
@@ -106,14 +106,12 @@ def _make_own(
 ) -> None:
     """Make this process's bands under a progress bar."""
     areas = [job.grid.area(band, 0) for band in bands]
-    total = sum(area.height for area in areas) * job.grid.width / 1e6
+    total = sum(area.height for area in areas) * job.grid.width
     title = f"process 1 of {processes.count}: " if processes.count > 1 else ""
-    with tqdm(total=total, unit="Mpx", desc=title, bar_format=BAR, disable=not processes.is_main) as bar:
-        make_bands(job, work, bands, network.call, batch_size, lambda pixels: _advance(bar, pixels))
-
-
-def _advance(bar: tqdm, pixels: int) -> None:
-    bar.update(pixels / 1e6)
+    with tqdm(
+        total=total, unit="Mpx", unit_scale=1e-6, desc=title, bar_format=BAR, disable=not processes.is_main
+    ) as bar:
+        make_bands(job, work, bands, network.call, batch_size, bar.update)
 
 
 def _finish(scene: Scene, job: Job, work: Work, options: Namespace) -> str:
