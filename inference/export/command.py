@@ -17,6 +17,7 @@ from inference.export import FORMATS
 EPILOG = """OpenVINO's .xml has its tensors in a .bin of the same name: keep them together. Give the file to getsmaps.py
 as --weights."""
 IMAGES = "folder of training images: int8 is calibrated on them, and the file is checked on them"
+FORMAT = """runtime that the file is for; deepness is the QGIS plugin, docs/qgis.md"""
 SIZE = """image sizes that the file takes: any multiple of 32, or one, that of the training (default: any, if the
 encoder allows it)"""
 
@@ -30,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", required=True, help=".safetensors of a training run or of tools.prune")
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
-    add("--format", choices=tuple(FORMATS), required=True, help="runtime that the file is for")
+    add("--format", choices=tuple(FORMATS), required=True, help=FORMAT)
     add("--output", type=Path, metavar="FILE", help="default: beside --weights, with the suffix of the format")
     add("--int8", action="store_true", help="quantize convolutions to int8; needs --images")
     add("--images", type=Path, metavar="DIR", help=IMAGES)
@@ -48,7 +49,9 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--num-images must be at least 1, not {options.num_images}")
     suffix = FORMATS[options.format]
     if options.output is None:
-        options.output = options.weights.with_name(f"{options.weights.stem}{'_int8' * options.int8}{suffix}")
+        options.output = options.weights.with_name(
+            f"{options.weights.stem}{'_int8' * options.int8}{'_deepness' * (options.format == 'deepness')}{suffix}"
+        )
     if options.output.suffix != suffix:
         parser.error(f"--output must end in {suffix} for --format {options.format}, not {options.output.name}")
     return options

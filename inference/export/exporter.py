@@ -15,6 +15,7 @@ from datasets.catalog import images_at
 from datasets.io import read_pixels
 from inference.backends import onnx_runtime, open_vino
 from inference.export.check import check_export, synthetic_images
+from inference.export.deepness import check_square, wrap_for_deepness
 from inference.export.graph import onnx_graph
 from inference.export.header import Header
 from inference.export.int8 import quantize
@@ -25,7 +26,11 @@ from utils.files import atomic_path, temporary_folder
 
 CHECKED = 8
 """Number of images that an export is checked on."""
-REQUIREMENTS = {"onnx": onnx_runtime.REQUIREMENTS, "openvino": open_vino.REQUIREMENTS}
+REQUIREMENTS = {
+    "onnx": onnx_runtime.REQUIREMENTS,
+    "openvino": open_vino.REQUIREMENTS,
+    "deepness": onnx_runtime.REQUIREMENTS,
+}
 
 
 def export(
@@ -55,22 +60,28 @@ def export(
         FileNotFoundError, OSError: a file is missing or cannot be written.
         ValueError: anything else, in one line.
     """
-    packages = ("onnx", "onnxscript", "onnxruntime" if file_format == "onnx" else "openvino", *(["nncf"] * int8))
+    runtime = "openvino" if file_format == "openvino" else "onnxruntime"
+    packages = ("onnx", "onnxscript", runtime, *(["nncf"] * int8))
     for package in packages:
         optional(package, REQUIREMENTS[file_format])
     detector = load_detector(weights)
+    size = "one" if file_format == "deepness" else size
     header = Header.of(detector.config, _takes_any_size(detector.config.encoder, size))
     header = replace(header, weights_sha256=_sha256(weights), precision="int8" if int8 else "fp32")
+    if file_format == "deepness":
+        check_square(header)
     calibration, unseen = _load_images(images, num_images if int8 else 0, header.input_size)
     graph = onnx_graph(detector, header.sizes == "any", REQUIREMENTS[file_format])
-    module = optional("onnx" if file_format == "onnx" else "openvino", REQUIREMENTS[file_format])
-    model = graph if file_format == "onnx" else module.convert_model(io.BytesIO(graph.SerializeToString()))
+    module = optional("openvino" if file_format == "openvino" else "onnx", REQUIREMENTS[file_format])
+    model = module.convert_model(io.BytesIO(graph.SerializeToString())) if file_format == "openvino" else graph
     if int8:
         model = quantize(model, graph, calibration, REQUIREMENTS[file_format])
     with temporary_folder(output.parent) as folder:
         unchecked = folder / output.name
         WRITERS[file_format](module, model, header, unchecked)
         report = check_export(unchecked, header, detector, unseen)
+        if file_format == "deepness":
+            report += "\n" + wrap_for_deepness(unchecked, header, unseen)
         for file in sorted(unchecked.parent.iterdir()):  # the .bin before the .xml, which holds its hash
             with atomic_path(output.with_name(file.name)) as temporary:
                 os.replace(file, temporary)
@@ -95,7 +106,11 @@ def write_openvino(openvino: ModuleType, model: Any, header: Header, path: Path)
     save(replace(header, tensors_sha256=_sha256(path.with_suffix(".bin"))))
 
 
-WRITERS: dict[str, Callable[[ModuleType, Any, Header, Path], None]] = {"onnx": write_onnx, "openvino": write_openvino}
+WRITERS: dict[str, Callable[[ModuleType, Any, Header, Path], None]] = {
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "deepness": write_onnx,
+}
 
 
 def _takes_any_size(encoder: str, size: str | None) -> bool:

@@ -16,7 +16,7 @@ from inference.export import command, exporter
 from inference.export.check import synthetic_images
 from inference.export.graph import CellMeans, onnx_graph, with_fixed_padding
 from inference.export.header import INPUT, MAP, SALIENCY, read_header
-from models.weights import save_weights
+from models.weights import load_detector, save_weights
 from tests.helpers import cpu_computes_in, picture, small_network
 
 onnx = pytest.importorskip("onnx", reason="requirements-onnx.txt is not installed")
@@ -246,3 +246,35 @@ def test_a_strangers_header_is_one_line(wrong):
 def test_what_is_no_header_is_one_line(found):
     with pytest.raises(ValueError, match="no network of ours"):
         read_header(Path("a.onnx"), found)
+
+
+def test_deepness_takes_floats_and_gives_a_map_of_the_tiles_size(weights, tmp_path, capsys, monkeypatch):
+    """The plugin's contract; its ONNX Runtime is 1.17, which reads IR 9 and opset 20."""
+    square = tmp_path / "square.safetensors"
+    save_weights(square, small_network(ENCODER, (64, 64)))
+    output = tmp_path / "deepness.onnx"
+    traced = onnx_graph(load_detector(square), False, "requirements-onnx.txt")
+    monkeypatch.setattr(exporter, "onnx_graph", lambda *_: traced)
+    exporter.export(square, "deepness", output)
+    model = onnx.load(output)
+    assert model.ir_version == 9
+    assert max(entry.version for entry in model.opset_import) <= 20
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    (given,), (returned,) = session.get_inputs(), session.get_outputs()
+    assert (given.type, given.shape) == ("tensor(float)", [1, 3, 64, 64])
+    assert (returned.type, returned.shape) == ("tensor(float)", [1, 1, 64, 64])
+    metadata = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert (metadata["model_type"], metadata["tile_size"], metadata["tiles_size"]) == ("Regressor", 64, 64)
+    assert metadata["reg_output_scaling"] == 255
+    pixels = synthetic_images(2, (64, 64))[1]
+    detector = load_detector(square)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (detector.config.mean, detector.config.std))
+    rgb = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    with torch.inference_mode():
+        saliency = detector(((rgb - mean) / std)[None])["logits"].sigmoid()
+    (found,) = session.run(None, {given.name: rgb[None].numpy()})
+    expected = torch.nn.functional.avg_pool2d(saliency, 2).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="tiles are square"):
+        exporter.export(weights, "deepness", tmp_path / "wide.onnx")
+    assert not (tmp_path / "wide.onnx").exists()
