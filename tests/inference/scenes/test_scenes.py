@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from datasets.io import read_pixels
@@ -269,6 +270,16 @@ def test_another_job_is_not_resumed(scene, getsmaps, tmp_path, small_blocks, mon
     assert status == 1
     assert "overlap 0.5, not 0.3" in err.splitlines()[-1]
     assert getsmaps(*ask, "--overlap", 0.3)[0] == 0  # starts over
+
+
+def test_two_runs_do_not_make_the_same_map(scene, getsmaps, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    with FileLock(output / ".scene.unfinished.lock"):
+        status, _, err = getsmaps("--scene", "--input", scene(), "--output", output, *SMALL)
+    assert status == 1
+    assert "another run" in err.splitlines()[-1]
+    assert not (output / ".scene.unfinished").exists()
 
 
 @pytest.mark.parametrize(("happens", "said"), [("changed", "was changed"), ("removed", "was removed")])
