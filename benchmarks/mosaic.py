@@ -149,10 +149,7 @@ def seam_ratio(levels: np.ndarray, mosaic: Mosaic, axes: Sequence[tuple[Axis, Ax
         owner[image.place] = number
     values, sums = levels.astype(np.int16), np.zeros((2, 2))
     for axis in (0, 1):
-        windows = [pair[axis] for pair in axes]
-        borders = np.unique(
-            np.concatenate([np.concatenate([each.starts, each.starts + each.side]) for each in windows])
-        )
+        borders = np.unique(np.concatenate([_borders(pair[axis]) for pair in axes]))
         at_border = np.isin(np.arange(1, levels.shape[axis]), borders)
         difference = np.abs(np.diff(values, axis=axis))
         inside = (np.diff(owner, axis=axis) == 0) & (np.delete(owner, 0, axis) >= 0)
@@ -164,6 +161,12 @@ def seam_ratio(levels: np.ndarray, mosaic: Mosaic, axes: Sequence[tuple[Axis, Ax
         return math.nan  # no window ends inside an image, or the map is constant
     elsewhere, across = sums[:, 0] / sums[:, 1]
     return float(across / elsewhere)
+
+
+def _borders(axis: Axis) -> np.ndarray:
+    """Return where windows start and end, and the middle of each overlap, where one gives way to the next."""
+    ends = axis.starts + axis.side
+    return np.concatenate([axis.starts, ends, (axis.starts[1:] + ends[:-1]) // 2])
 
 
 def _seen(levels: np.ndarray) -> np.ndarray:

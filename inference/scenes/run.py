@@ -4,9 +4,12 @@ import os
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from inference.distributed import ProcessGroup
@@ -21,6 +24,8 @@ from inference.scenes.work import JOB, Work
 from utils.devices import trim_memory
 from utils.files import move_into_place
 
+FORMAT = 1
+"""Raised when bands of an earlier version must not be resumed."""
 BAR = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 
@@ -87,14 +92,38 @@ def _make(scene: Scene, options: Namespace, network: SceneNetwork, processes: Pr
     if processes.is_main:
         print(f"{job}; on {network}", file=sys.stderr, flush=True)
     work = Work(scene.folder, job.grid, options.dtype)
-    key = job.key() | network.key() | {"dtype": options.dtype}
-    unfinished = processes.broadcast(partial(_start, work, key, options.resume))
-    own = processes.shard(unfinished, 1)
-    processes.run_on_all(partial(_make_own, job, work, own, network, processes))
-    said = processes.broadcast(partial(_finish, scene, job, work, options))
+    key = {"format": FORMAT} | job.key() | network.key() | {"dtype": options.dtype}
+    with _alone(scene, processes):
+        unfinished = processes.broadcast(partial(_start, work, key, options.resume))
+        own = processes.shard(unfinished, 1)
+        processes.run_on_all(partial(_make_own, job, work, own, network, processes))
+        said = processes.broadcast(partial(_finish, scene, job, work, options))
     seconds, pixels = time.perf_counter() - start, job.grid.height * job.grid.width
     made = f"{len(unfinished)} of {job.grid.bands} bands, " if len(unfinished) < job.grid.bands else ""
     return f"{said}: {made}{pixels / 1e6:.1f} Mpx in {seconds:.1f} s, {pixels / 1e6 / seconds:.2f} Mpx/s on {network}"
+
+
+@contextmanager
+def _alone(scene: Scene, processes: ProcessGroup) -> Iterator[None]:
+    """Raise a ValueError if another run makes the same map now."""
+    lock = FileLock(scene.folder.with_name(scene.folder.name + ".lock"))
+
+    def acquire() -> None:
+        scene.folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(
+                f"another run makes {scene.map_file} now: wait for it, or give another --output"
+            ) from error
+
+    processes.broadcast(acquire)
+    try:
+        yield
+    finally:
+        if processes.is_main:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
 
 def _start(work: Work, key: dict, resume: bool) -> list[int]:

@@ -13,6 +13,7 @@ from inference.scenes.windows import Axis
 from tests.helpers import ROOT, run_script
 
 rasterio = pytest.importorskip("rasterio")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
 def test_every_image_is_in_the_mosaic(training_pairs, tmp_path):

@@ -13,6 +13,7 @@ shapely = pytest.importorskip("shapely")
 pyproj = pytest.importorskip("pyproj")
 features = pytest.importorskip("rasterio.features")
 pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 Affine = pytest.importorskip("rasterio.transform").Affine
 
 UTM = Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
@@ -93,11 +94,10 @@ def map_file(tmp_path):
     return written
 
 
-@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb"])
-@pytest.mark.parametrize(("crs", "transform", "dtype"), [
-    ("EPSG:32632", UTM, "uint8"), ("EPSG:4326", DEGREES, "float32"),
-    ("EPSG:3857", Affine(0.5, 0, 1e6, 0, -0.5, 7e6), "uint8"),
-    ("EPSG:32632", UTM @ Affine.rotation(30), "uint8"),
+@pytest.mark.parametrize(("suffix", "crs", "transform", "dtype"), [
+    (".gpkg", "EPSG:32632", UTM, "uint8"), (".fgb", "EPSG:4326", DEGREES, "float32"),
+    (".geojson", "EPSG:3857", Affine(0.5, 0, 1e6, 0, -0.5, 7e6), "uint8"),
+    (".geojson", "EPSG:32632", UTM @ Affine.rotation(30), "uint8"), (".gpkg", "EPSG:4326", DEGREES, "uint8"),
 ])  # fmt: skip
 def test_files_hold_the_objects(map_file, tmp_path, suffix, crs, transform, dtype, monkeypatch):
     monkeypatch.setattr("inference.scenes.output.STRIP_PIXELS", 130 * 16)

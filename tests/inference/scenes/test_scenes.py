@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from datasets.io import read_pixels
@@ -225,7 +226,7 @@ def test_a_run_that_is_killed_anywhere_is_resumed_to_the_same_bytes(
     assert sorted(expected) == ["objects.gpkg", "scene.tif", "scene_quicklook.png"]
     bands = every.count("commit")
     assert bands > 4
-    for last in [*range(0, len(every), 5), *range(len(every) - 5, len(every))]:
+    for last in [*range(0, len(every) - 6, 13), *range(len(every) - 5, len(every), 2)]:
         shutil.rmtree(output)
         steps.arm(last)
         with pytest.raises(Killed):
@@ -269,6 +270,16 @@ def test_another_job_is_not_resumed(scene, getsmaps, tmp_path, small_blocks, mon
     assert status == 1
     assert "overlap 0.5, not 0.3" in err.splitlines()[-1]
     assert getsmaps(*ask, "--overlap", 0.3)[0] == 0  # starts over
+
+
+def test_two_runs_do_not_make_the_same_map(scene, getsmaps, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    with FileLock(output / ".scene.unfinished.lock"):
+        status, _, err = getsmaps("--scene", "--input", scene(), "--output", output, *SMALL)
+    assert status == 1
+    assert "another run" in err.splitlines()[-1]
+    assert not (output / ".scene.unfinished").exists()
 
 
 @pytest.mark.parametrize(("happens", "said"), [("changed", "was changed"), ("removed", "was removed")])
@@ -342,7 +353,7 @@ def test_contexts_in_meters_are_measured_on_the_ground(scene, getsmaps, tmp_path
     utm, degrees = scene(300, 300), scene(
         300, 300, "degrees.tif", crs="EPSG:4326", transform=Affine(1e-5, 0, 11, 0, -1e-5, 60)
     )  # fmt: skip
-    ask = ("--scene", "--output", tmp_path / "out", "--context-m", "30,60")
+    ask = ("--scene", "--output", tmp_path / "out", "--context-m", "30,60", "--overlap", 0)
     assert "context 60×40, 120×80 pixels (30, 60 m)" in getsmaps(*ask, "--input", utm)[2]
     # At 60° north, 1e-5° is 1.114 m northward and 0.558 m eastward.
     assert "context 54×18, 108×36 pixels (30.1, 60.3 m)" in getsmaps(*ask, "--input", degrees)[2]
