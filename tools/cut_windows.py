@@ -77,7 +77,11 @@ def drawn_sample(pair: Pair, generator: np.random.Generator) -> Sample:
 
 
 def draw_windows(
-    image: np.ndarray, mask: np.ndarray, covered: np.ndarray, sides: Sequence[int], empty: float,
+    image: np.ndarray,
+    mask: np.ndarray,
+    covered: np.ndarray,
+    sides: Sequence[int],
+    empty: float,
     generator: np.random.Generator,
 ) -> Iterator[tuple[slice, slice]]:
     """Yield the rows and columns of windows, a part `empty` of them without an object.

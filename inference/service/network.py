@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datasets.io import FORMATS, jpeg_pixels, open_image, resized
+from datasets.decode import FORMATS
+from datasets.io import jpeg_pixels, open_image, resized
 from datasets.raster import Bands, Bounds
 from inference.service.errors import Refusal
 from utils.text import one_line

@@ -1,4 +1,4 @@
-"""examples/qgis: the Processing script runs the scene command; in QGIS itself where that is installed."""
+"""tools/qgis: the Processing script runs the scene command; in QGIS itself where that is installed."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers import ROOT
 
-SCRIPT = ROOT / "examples" / "qgis" / "sral_saliency.py"
+SCRIPT = ROOT / "tools" / "qgis" / "sral_saliency.py"
 QGIS = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
 
 
