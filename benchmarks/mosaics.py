@@ -5,6 +5,11 @@ The scene is a mosaic of a data set's images. Choose on training images; score t
 python -m benchmarks.mosaics --dataset EORSSD --root DATA/EORSSD --num-images 200 --output runs/mosaics
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import itertools
 import shutil
@@ -156,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -3,6 +3,11 @@
 Each of some images is changed in each way, added to all real images, and searched for in one search.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import resource
 import tempfile
@@ -123,4 +128,4 @@ def _time_search(real: list[Entry], count: int, rng: np.random.Generator) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -6,6 +6,11 @@ The library's rows run PySODMetrics' classes as they are, ours the copies in `co
 with the same figures. All rows are timed interleaved; a round goes through all images.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import statistics
 import sys
@@ -97,4 +102,4 @@ def report(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -1,10 +1,15 @@
 """Load the HTTP service with ordinary and hostile requests; print its latency, answers and memory. Linux.
 
-python benchmarks/service.py --images FOLDER [--requests 10000] [--hostile 0.05] [--clients 4]
+python -m benchmarks.service --images FOLDER [--requests 10000] [--hostile 0.05] [--clients 4]
 
 The service runs in a process of its own at a free port of this machine. Hostile requests are cut-off, random, empty and
 oversized bodies, forms, decompression bombs, broken queries, and clients that go away.
 """
+
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
 
 import argparse
 import http.client
@@ -137,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

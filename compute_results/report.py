@@ -22,6 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("an older report is as it was; the same command continues")  # before the imports, which take seconds
+
 from compute_results.compute_metrics import score_all
 from compute_results.html_report.folder import check_free, claim, finish, write_asset
 from compute_results.html_report.pictures import Pictures, Scene, make_pictures
@@ -178,4 +183,4 @@ def _parser() -> CommandParser:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -7,6 +7,11 @@ borders of images too, and resized to `--size`. Each image enters once more as a
 `--data.dataset folders`.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("--output is incomplete: remove it before the next run")  # before the imports, which take seconds
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
@@ -151,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

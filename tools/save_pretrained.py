@@ -6,6 +6,11 @@ Read it with `models.huggingface.PretrainedDetector.from_pretrained(FOLDER)`, or
 `hf upload`.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from pathlib import Path
@@ -86,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -6,6 +6,11 @@ Parity is the difference in gray levels between the map that the page saves and 
 printed for the page's own network file and for the default weights, which the page's 8-bit weights approximate.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import json
 import shutil
@@ -92,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -6,6 +6,11 @@ Without them the two agree to one level, and the file stays as small.
 `python -m web.model OUTPUT [--weights weights/lite2_eorssd_int8.onnx]`
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import argparse
 import sys
 from pathlib import Path
@@ -62,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)
