@@ -12,6 +12,7 @@ import numpy as np
 from compute_results.protocols import field
 from datasets.catalog import Pair
 from datasets.io import open_image, open_mask
+from datasets.mosaics import Place, pack
 from inference.scenes.windows import Axis
 from utils.devices import optional
 from utils.files import atomic_path, atomic_write
@@ -25,19 +26,10 @@ SIZES = (0, 256, 1024, 16384, 65536, math.inf)
 
 
 @dataclass(frozen=True)
-class Placed:
-    """An image in a mosaic: its stem, first row and column, and size."""
+class Placed(Place):
+    """An image in a mosaic: its place and its stem."""
 
     stem: str
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def place(self) -> tuple[slice, slice]:
-        """Return the index of its pixels."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
 @dataclass(frozen=True)
@@ -50,19 +42,6 @@ class Mosaic:
     covered: np.ndarray
 
 
-def pack(sizes: Sequence[tuple[str, int, int]]) -> list[Placed]:
-    """Place images of (stem, height, width) on shelves, the tallest first, so that the whole is about square."""
-    width = max(math.ceil(math.sqrt(1.05 * sum(h * w for _, h, w in sizes))), max(w for _, _, w in sizes))
-    placed: list[Placed] = []
-    top = left = shelf = 0
-    for stem, h, w in sorted(sizes, key=lambda size: (-size[1], size[0])):
-        if left + w > width:
-            top, left, shelf = top + shelf, 0, 0
-        placed.append(Placed(stem, top, left, h, w))
-        left, shelf = left + w, max(shelf, h)
-    return placed
-
-
 def build_mosaic(pairs: Sequence[Pair], path: Path) -> Mosaic:
     """Write the images of pairs at their own size into one GeoTIFF, with the gaps masked out, and `<stem>.json`.
 
@@ -71,16 +50,17 @@ def build_mosaic(pairs: Sequence[Pair], path: Path) -> Mosaic:
     """
     rasterio = optional("rasterio", REQUIREMENTS)
     images = {pair.stem: np.asarray(open_image(pair.image)) for pair in pairs}
-    placed = pack([(stem, *image.shape[:2]) for stem, image in images.items()])
-    height, width = (
-        max(getattr(p, a) + getattr(p, b) for p in placed) for a, b in (("top", "height"), ("left", "width"))
-    )
+    sizes = [image.shape[:2] for image in images.values()]
+    about_square = math.ceil(math.sqrt(1.05 * sum(h * w for h, w in sizes)))
+    places, height = pack(sizes, max(about_square, *(w for _, w in sizes)))
+    width = max(place.left + place.width for place in places)
+    placed = [Placed(**asdict(place), stem=stem) for stem, place in zip(images, places, strict=True)]
     pixels, mask = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
     covered = np.zeros((height, width), bool)
     masks = {pair.stem: pair.mask for pair in pairs}
     for each in placed:
-        pixels[each.place], covered[each.place] = images[each.stem], True
-        mask[each.place] = np.where(np.asarray(open_mask(masks[each.stem])) > 128, 255, 0)
+        pixels[each.slices], covered[each.slices] = images[each.stem], True
+        mask[each.slices] = np.where(np.asarray(open_mask(masks[each.stem])) > 128, 255, 0)
     profile = {"driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": "uint8", "photometric": "RGB"}
     profile |= {
         "tiled": True,
@@ -102,7 +82,7 @@ def build_mosaic(pairs: Sequence[Pair], path: Path) -> Mosaic:
 def scores(levels: np.ndarray, mosaic: Mosaic) -> dict[str, float]:
     """Return `maxF` and `MAE`, by the field's protocol image by image, of a map of the mosaic, H×W uint8."""
     found = {
-        image.stem: field.score_image(_seen(levels[image.place]), mosaic.mask[image.place]) for image in mosaic.images
+        image.stem: field.score_image(_seen(levels[image.slices]), mosaic.mask[image.slices]) for image in mosaic.images
     }
     figures = field.summarize(found).figures
     return {"maxF": figures["maxF"], "MAE": figures["MAE"]}
@@ -116,9 +96,9 @@ def recalls(levels: np.ndarray, mosaic: Mosaic) -> list[tuple[float, int]]:
     found: list[list[bool]] = [[] for _ in SIZES[1:]]
     exceeding = _seen(levels) > SEEN * 255
     for image in mosaic.images:
-        count, labels = cv2.connectedComponents(mosaic.mask[image.place])
+        count, labels = cv2.connectedComponents(mosaic.mask[image.slices])
         pixels = np.bincount(labels.ravel(), minlength=count)
-        seen = np.bincount(labels.ravel(), exceeding[image.place].ravel(), minlength=count)
+        seen = np.bincount(labels.ravel(), exceeding[image.slices].ravel(), minlength=count)
         for i in range(1, count):
             found[int(np.searchsorted(SIZES, pixels[i], "right")) - 1].append(bool(2 * seen[i] >= pixels[i]))
     return [(float(np.mean(each)) if each else math.nan, len(each)) for each in found]
@@ -146,7 +126,7 @@ def seam_ratio(levels: np.ndarray, mosaic: Mosaic, axes: Sequence[tuple[Axis, Ax
     """
     owner = np.full(levels.shape, -1, np.int32)
     for number, image in enumerate(mosaic.images):
-        owner[image.place] = number
+        owner[image.slices] = number
     values, sums = levels.astype(np.int16), np.zeros((2, 2))
     for axis in (0, 1):
         borders = np.unique(np.concatenate([_borders(pair[axis]) for pair in axes]))

@@ -79,7 +79,7 @@ def single_maps(mosaic: Mosaic, images: dict[str, Path], network: SceneNetwork) 
         saliency = cv2.resize(
             network.call(pixels[None])[0], (image.width, image.height), interpolation=cv2.INTER_LINEAR
         )
-        levels[image.place] = truncated(saliency)
+        levels[image.slices] = truncated(saliency)
     return levels
 
 
@@ -89,7 +89,7 @@ def best_scale(maps: dict[float, np.ndarray], mosaic: Mosaic) -> np.ndarray:
     for image in mosaic.images:
         side = max(image.height, image.width)
         nearest = min(maps, key=lambda context: abs(np.log(context / side)))
-        levels[image.place] = maps[nearest][image.place]
+        levels[image.slices] = maps[nearest][image.slices]
     return levels
 
 

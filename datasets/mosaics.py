@@ -44,7 +44,7 @@ def pack(sizes: Sequence[tuple[int, int]], width: int) -> tuple[list[Place], int
         raise ValueError(f"a mosaic of {width} pixels is narrower than an image of {max(w for _, w in sizes)}")
     places: dict[int, Place] = {}
     top = left = shelf = 0
-    for index in sorted(range(len(sizes)), key=lambda index: sizes[index], reverse=True):
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index][0]):
         high, wide = sizes[index]
         if left + wide > width:
             top, left, shelf = top + shelf, 0, 0

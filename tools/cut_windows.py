@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def drawn_sample(pair: Pair, generator: np.random.Generator) -> Sample:
     """Return a pair rescaled, and turned by one of the square's eight symmetries."""
-    image, mask = open_pair(pair)
+    image, mask, _ = open_pair(pair)
     low, high = np.log(RESCALED)
     factor = min(float(np.exp(generator.uniform(low, high))), LARGEST / max(image.size))
     size = max(round(image.height * factor), 32), max(round(image.width * factor), 32)
@@ -135,7 +135,8 @@ def write_mosaic(number: int, pairs: Sequence[Pair], options: argparse.Namespace
 
 def write_whole(pair: Pair, options: argparse.Namespace) -> int:
     """Write a whole image as one more pair."""
-    write_pair(options.output, f"whole_{pair.stem}", *open_pair(pair), options.size)
+    image, mask, _ = open_pair(pair)
+    write_pair(options.output, f"whole_{pair.stem}", image, mask, options.size)
     return 1
 
 

@@ -25,7 +25,7 @@ def test_every_image_is_in_the_mosaic(training_pairs, tmp_path):
     assert covered.sum() == sum(image.height * image.width for image in mosaic.images)
     placed = {image.stem: image for image in mosaic.images}
     for pair in pairs:
-        place = placed[pair.stem].place
+        place = placed[pair.stem].slices
         assert np.array_equal(pixels[place], np.asarray(open_image(pair.image)))
         assert np.array_equal(mosaic.mask[place], read_mask(pair.mask))
 
@@ -35,7 +35,7 @@ def by_hand() -> Mosaic:
     """Two images of 400×700, one with objects of 100 and 2000 pixels."""
     mask = np.zeros((800, 700), np.uint8)
     mask[10:20, 10:20] = mask[100:140, 100:150] = 255
-    images = [Placed("a", 0, 0, 400, 700), Placed("b", 400, 0, 400, 700)]
+    images = [Placed(0, 0, 400, 700, "a"), Placed(400, 0, 400, 700, "b")]
     return Mosaic(Path("none"), images, mask, np.ones(mask.shape, bool))
 
 
