@@ -21,6 +21,7 @@ from inference.tta import with_tta
 from models.hosts import run_host_file
 from models.weights import LIGHT
 from utils.devices import keep_freed_memory, thread_count
+from utils.text import one_line
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Bac
         options.threads,
         processes.local_index,
     )
-    network(np.zeros((min(options.batch_size, len(plan.images) or 1), *network.input_size, 3), np.uint8))
+    height, width = network.input_size
+    try:
+        network(np.zeros((min(options.batch_size, len(plan.images) or 1), height, width, 3), np.uint8))
+    except RuntimeError as error:
+        raise ValueError(f"the network cannot run on images of {height}×{width}: {one_line(error)}") from error
     return network
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from datasets.transforms import ycbcr_to_rgb
 from models.detector import check_size
 from models.heads import set_foreground_prior
-from models.hosts import run_host_file
+from models.hosts import Host, run_host_file
 from models.sral import SRAL, build_sral
 from models.weights import holds_tokens, start_from
 from training.checkpoint import checkpoints
@@ -19,6 +20,7 @@ from training.distillation import load_teacher
 from training.distributed import build_accelerator
 from training.sampler import ResumableBatchSampler
 from training.trainer import Trainer
+from utils.text import one_line
 
 
 def continues(start: Start) -> bool:
@@ -58,6 +60,14 @@ def build_trainer(
     sampler = ResumableBatchSampler(len(training), settings.batch_size, settings.seed, rank, processes)
     torch.manual_seed(settings.seed)  # the same network in every process
     network = build_network(settings, resume, accelerator)
+    check_host(network)
+    is_synced = settings.sync_batch_norm and accelerator.device.type == "cuda"
+    has_norms = any(isinstance(module, _BatchNorm) for module in network.modules())
+    if has_norms and not is_synced and settings.batch_size < 2 * processes:
+        raise ValueError(
+            f"batch_size {settings.batch_size} for {processes} processes: each one's batch norm needs two images; set "
+            f"it to {2 * processes} or more"
+        )
     teacher = None
     if settings.teacher:
         size = settings.detector.input_size
@@ -67,6 +77,29 @@ def build_trainer(
     with accelerator.local_main_process_first():  # it builds the cache
         data = open_data(settings, training, validation, sampler, accelerator.device, use_cache)
     return Trainer(settings, accelerator, network, sampler.steps, teacher), data
+
+
+def check_host(network: SRAL) -> None:
+    """Run a host once on an image of its input size.
+
+    Raises:
+        ValueError: it does not take that size; our own detector takes every size that `check_size` allows.
+    """
+    host = network.detector
+    if not isinstance(host, Host):
+        return
+    height, width = host.config.input_size
+    training = host.training
+    try:
+        with torch.inference_mode():
+            host.eval()(torch.zeros(1, 3, height, width))
+    except RuntimeError as error:
+        raise ValueError(
+            f"host {host.config.name} cannot run on images of {height}×{width} ({one_line(error)}): set "
+            "detector.input_size to larger multiples of 32"
+        ) from error
+    finally:
+        host.train(training)
 
 
 def build_network(settings: TrainingConfig, resume: bool, accelerator: Accelerator) -> SRAL:

@@ -261,9 +261,10 @@ class OneLineParser(ArgumentParser):
         unknown = re.search(r"[Uu]nrecognized arguments: --([\w.-]+)", line)
         inside = re.search(r"Group '([\w.]+)' does not accept option '(\w+)'", line)
         found = unknown[1] if unknown else f"{inside[1]}.{inside[2]}" if inside else ""
-        known = {action.option_strings[0].removeprefix("--") for action in self._actions if action.option_strings}
-        near = nearest(found, known) if found else ""
-        hint = f"; {near}" if near.startswith("did you mean") else ""
+        section, _, key = found.rpartition(".")
+        known = [option[2:].rpartition(".") for action in self._actions for option in action.option_strings]
+        keys = {name for before, _, name in known if before == section}
+        hint = f"; {nearest(key, keys)}" if found and keys else ""
         sys.exit(f"error: {line}{hint} ({self.prog} --help lists every key)")
 
 
