@@ -300,7 +300,7 @@ class Trainer:
         return self.optimizer.param_groups[-1]["lr"]
 
     def _write_weights(self, about: dict[str, Any], is_best: bool) -> None:
-        """Write last.safetensors; best.safetensors too if the result is the best so far, and a file to keep if asked."""
+        """Write last.safetensors, best.safetensors if the result is the best so far, and an epoch's file to keep."""
         names = ["last", *["best"] * is_best]
         if about["epoch"] in self.settings.weights_kept:
             (self.folder / KEPT).mkdir(exist_ok=True)
