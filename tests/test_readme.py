@@ -11,7 +11,8 @@ import pytest
 
 from tests.helpers import ROOT
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "weights/README.md", "docs/trials.md", "docs/evaluation.md")
+PAGES = sorted(page for folder in ("weights", "docs", "examples") for page in (ROOT / folder).rglob("*.md"))
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(page.relative_to(ROOT).as_posix() for page in PAGES))
 NESTED = ("--detector.host", "--detector.tokens")
 """Options of train.py that `--help` lists without the keys below them, since they may be null."""
 

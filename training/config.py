@@ -50,8 +50,8 @@ RENAMED = {
 """Keys of older configurations and their names now; the old ones are refused."""
 
 FREE_ON_RESUME = (
-    "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "data.root", "data.cache", "data.workers",
-    "host_file",
+    "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "weights_kept", "data.root", "data.cache",
+    "data.workers", "host_file",
 )  # fmt: skip
 """Keys that may change when a run is resumed: where and how it runs, not what it computes."""
 
@@ -169,6 +169,8 @@ class TrainingConfig:
             processes; false uses each process's own images. On CPUs each process always uses its own.
         checkpoint_minutes: minutes between two checkpoints within an epoch; 0 writes them at the end of epochs only.
         checkpoints_kept: how many of the newest checkpoints to keep.
+        weights_kept: epochs (from 1) whose weights are kept for good, as weights/epoch_NNN.safetensors: what
+            tools.inspect_sr and tools.gradient_analysis read to show a training by epoch.
         validate_every: epochs from one validation to the next; the last epoch is always validated.
         best_by: validation figure (protocol authors) by which best.safetensors is chosen.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
@@ -210,6 +212,7 @@ class TrainingConfig:
     sync_batch_norm: bool = True
     checkpoint_minutes: NonNegativeFloat = 10.0
     checkpoints_kept: PositiveInt = 2
+    weights_kept: tuple[PositiveInt, ...] = ()
     validate_every: PositiveInt = 1
     best_by: Literal["Fbeta", "MAE", "Sm"] = "Sm"
     encoder_weights: str = "imagenet"

@@ -41,6 +41,9 @@ from training.visualize import draw_validation, validation_columns
 SETTLE_EVERY = 10
 """Steps between two transfers of the losses, each of which waits for the device and the other processes."""
 
+KEPT = "weights"
+"""Folder of a run for the weights of settings.weights_kept."""
+
 SHOWN = 6
 """Validation images in validation.png."""
 
@@ -296,8 +299,12 @@ class Trainer:
         return self.optimizer.param_groups[-1]["lr"]
 
     def _write_weights(self, about: dict[str, Any], is_best: bool) -> None:
-        """Write last.safetensors, and best.safetensors too if the result is the best so far."""
-        for name in ("last", "best") if is_best else ("last",):
+        """Write last.safetensors, best.safetensors if the result is the best so far, and an epoch's file to keep."""
+        names = ["last", *["best"] * is_best]
+        if about["epoch"] in self.settings.weights_kept:
+            (self.folder / KEPT).mkdir(exist_ok=True)
+            names.append(f"{KEPT}/epoch_{about['epoch']:03}")
+        for name in names:
             save_weights(self.folder / f"{name}.safetensors", self.result, about)
 
     def _stopped(self, number: int, where: str) -> int:

@@ -43,3 +43,25 @@ def test_every_command_parses(recipe, tmp_path):
         assert made.issuperset(read)  # each file is made before it is read
         made.update(written)
     assert f"runs/{recipe}.safetensors" in made
+
+
+def test_the_ablation_scores_the_test_split_only_after_all_trainings(tmp_path):
+    recorder, calls = tmp_path / "python", tmp_path / "calls"
+    failing = 'if "tools.sweep" in sys.argv and os.environ.get("UNFINISHED"): sys.exit(1)\n'
+    printing = 'if "--print-output" in sys.argv: print(os.environ["RUNS"])\n'
+    recorder.write_text(RECORDER + printing + failing)
+    recorder.chmod(0o755)
+    environment = os.environ | {"PYTHON": str(recorder), "CALLS": str(calls), "RUNS": str(tmp_path)}
+    script = ROOT / "recipes" / "sral_ablation.sh"
+    stopped = subprocess.run([script], env=environment | {"UNFINISHED": "1"})
+    assert stopped.returncode
+    assert "--test" not in calls.read_text()
+    (tmp_path / "asrd" / "seed_0" / "weights").mkdir(parents=True)
+    calls.unlink()
+    subprocess.run([script], env=environment, check=True)
+    asked = [json.loads(line) for line in calls.read_text().splitlines()]
+    tools = [call[1] for call in asked]
+    assert tools == [
+        "tools.ablation", "tools.sweep", "tools.inspect_sr", "tools.gradient_analysis", "tools.sweep", "tools.ablation",
+    ]  # fmt: skip
+    assert ["--test" in call for call in asked] == [False, False, False, False, True, True]

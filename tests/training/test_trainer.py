@@ -72,8 +72,11 @@ def test_run_folder(run):
 
 def test_it_is_validated_as_often_as_asked_and_at_the_end(training_pairs, tmp_path):
     run = tmp_path / "run"
-    alone = ("--guidance=false", "--super_resolution=false")
+    alone = ("--guidance=false", "--super_resolution=false", "--weights_kept=[1,4]")
     assert _train(*_options(training_pairs, run, *alone, "--epochs=5", "--validate_every=2")) == 0
+    kept = sorted((run / "weights").iterdir())
+    assert [path.name for path in kept] == ["epoch_001.safetensors", "epoch_004.safetensors"]
+    assert [load_sral(path).training for path in kept] == [True, True]
     rows = list(csv.DictReader((run / "log.csv").open()))
     assert [row["epoch"] for row in rows if row["Sm"]] == ["2", "4", "5"]
     assert all(row["total"] for row in rows)
