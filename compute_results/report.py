@@ -99,7 +99,9 @@ def _input(options: argparse.Namespace) -> tuple[list[Pair], TableConfig]:
     if options.workers < 1:
         raise ValueError(f"{options.workers} workers: give at least 1")
     if options.picture_size and not 64 <= options.picture_size <= 4096:
-        raise ValueError(f"--picture-size {options.picture_size}: give 64 to 4096 pixels, or 0 for the images' own size")
+        raise ValueError(
+            f"--picture-size {options.picture_size}: give 64 to 4096 pixels, or 0 for the images' own size"
+        )
     if options.images and options.masks and not options.root:
         pairs, source = pair_folders(options.images, options.masks), MaskSource(masks=options.masks)
         name = check_name(options.dataset or options.images.resolve().name)
@@ -154,7 +156,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--exclude", type=Path, metavar="FILE", help="leave out the images named in FILE, one stem a line"
     )
-    parser.add_argument("--allow-missing", action="store_true", help="show and score the maps that exist, and say which")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="show and score the maps that exist, and say which"
+    )
     parser.add_argument(
         "--picture-size",
         type=int,

@@ -131,7 +131,8 @@ def _groups(scores: Scores) -> dict[str, dict[str, list[tuple[str, str, list[Cel
             for metric in PROTOCOLS[scores.protocol].metrics
         ]
         lines = [
-            (row.method, _count(len(row.stems)), [column[index] for column in columns]) for index, row in enumerate(rows)
+            (row.method, _count(len(row.stems)), [column[index] for column in columns])
+            for index, row in enumerate(rows)
         ]
         found.setdefault(grouping, {})[group] = lines
     return found

@@ -107,7 +107,9 @@ def _run(task: partial[Pictures], scenes: Sequence[Scene], workers: int) -> Iter
         with ProcessPoolExecutor(workers) as pool:
             yield from pool.map(task, scenes, chunksize=max(1, min(8, len(scenes) // (4 * workers))))
     except BrokenProcessPool as error:
-        raise OSError("a process that makes pictures was killed, perhaps for lack of memory: use --workers 1") from error
+        raise OSError(
+            "a process that makes pictures was killed, perhaps for lack of memory: use --workers 1"
+        ) from error
 
 
 def _key(scene: Scene, side: int) -> str:

@@ -76,7 +76,9 @@ def small_set(tmp_path: Path) -> Callable[[int], Path]:
 
 
 @pytest.fixture
-def report_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+def report_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[str, str]]:
     """Run report.py in this process on a set made by `make_set`; returns what it prints and the error it ends with."""
 
     def run(source: Path, output: Path, *more: object, methods: tuple[str, ...] = METHODS) -> tuple[str, str]:
@@ -97,7 +99,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     pytest.importorskip("plotly", reason="plotly is not installed: pip install -r requirements-report.txt")
     home = tmp_path_factory.mktemp("report")
     make_set(home / "set", [*(f"{number:04}" for number in range(62)), *AWKWARD])
-    (home / "scenes.csv").write_text("stem,scene\n" + "".join(f"{n:04},{'port </td>' if n < 5 else 'sea'}\n" for n in range(62)))
+    (home / "scenes.csv").write_text(
+        "stem,scene\n" + "".join(f"{n:04},{'port </td>' if n < 5 else 'sea'}\n" for n in range(62))
+    )
     options = report_options(home / "set", home / "out report", METHODS)
     options += ["--allow-missing", "--groups", str(home / "scenes.csv"), "--dataset", "Set <i>&amp;"]
     line = [sys.executable, str(ROOT / "compute_results" / "report.py"), *options]

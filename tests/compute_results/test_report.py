@@ -58,7 +58,9 @@ def test_figures_are_the_protocols(report):
         "field.Sm",
     ]
     image = data["stems"].index("0005")
-    own = score_image(read_map(report.source / "second" / "0005_two.png"), read_mask(report.source / "masks" / "0005.png"))
+    own = score_image(
+        read_map(report.source / "second" / "0005_two.png"), read_mask(report.source / "masks" / "0005.png")
+    )
     found = [data["figures"][index][1][image] for index in range(3)]
     assert found == pytest.approx([own.figures[name] for name in ("Fbeta", "MAE", "Sm")], abs=1e-5)
     assert data["missing"] == [[], [data["stems"].index("0002")]]
@@ -113,7 +115,13 @@ def test_pictures_hold_image_mask_and_maps(tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     scene = Scene("a", tmp_path / "i.png", tmp_path / "m.png", (tmp_path / "s.png", None))
     (made,), kept = make_pictures([scene], tmp_path / "out", 100, 1)
-    assert (made.shown, made.image, made.mask, made.maps, kept) == ((100, 30), (200, 60), (200, 60), ((100, 30), None), 0)
+    assert (made.shown, made.image, made.mask, made.maps, kept) == (
+        (100, 30),
+        (200, 60),
+        (200, 60),
+        ((100, 30), None),
+        0,
+    )
     with Image.open(tmp_path / "out" / made.thumbnails) as strip:
         assert strip.size == (4 * 128, 38)
         tiles = np.asarray(strip.convert("RGB"), int)
@@ -170,7 +178,11 @@ def test_a_run_that_stops_leaves_the_older_report_and_is_continued(tmp_path, mon
     torn.write_text("half")
     own = out / "pictures" / "own.js"
     own.write_text("kept")
-    addresses = [*(one.thumbnails for one in made[1:]), *(one.script for one in made[1:]), write_asset(out, "a.js", "1")]
+    addresses = [
+        *(one.thumbnails for one in made[1:]),
+        *(one.script for one in made[1:]),
+        write_asset(out, "a.js", "1"),
+    ]
     finish(out, "new", addresses)
     assert not torn.exists()
     assert own.exists()

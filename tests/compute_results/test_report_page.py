@@ -54,7 +54,11 @@ class Browser:
     def pixel(self, selector: str, x: float, y: float) -> list[int]:
         """The color of a canvas at a place given in shares of its size."""
         return self.page.locator(selector).evaluate(
-            "(c, [x, y]) => [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data].slice(0, 3)",
+            """(canvas, [x, y]) => {
+                const one = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+                one.drawImage(canvas, -Math.floor(x * canvas.width), -Math.floor(y * canvas.height));
+                return [...one.getImageData(0, 0, 1, 1).data].slice(0, 3);
+            }""",
             [x, y],
         )
 
@@ -137,15 +141,15 @@ def test_filters_by_group_and_name(browser):
     browser.open("#images")
     browser.choose("Group", "port </td> (5)")
     assert sorted(browser.stems()) == ["0000", "0001", "0002", "0003", "0004"]
-    browser.page.get_by_label("Name").fill("3")
+    browser.page.get_by_label("Name", exact=True).fill("3")
     browser.page.wait_for_function("document.querySelectorAll('#grid li').length === 1")
     assert browser.stems() == ["0003"]
     browser.choose("Group", "all images")
-    browser.page.get_by_label("Name").fill("<SCRIPT")
+    browser.page.get_by_label("Name", exact=True).fill("<SCRIPT")
     assert browser.stems() == []
-    browser.page.get_by_label("Name").fill("</SCRIPT onerror")
+    browser.page.get_by_label("Name", exact=True).fill("</SCRIPT onerror")
     browser.page.wait_for_function("document.querySelectorAll('#grid li').length === 1")
-    assert browser.page.get_by_label("Name").evaluate("field => field === document.activeElement")
+    assert browser.page.get_by_label("Name", exact=True).evaluate("field => field === document.activeElement")
 
 
 def test_thumbnails_are_seen(browser):
@@ -182,7 +186,7 @@ def test_every_awkward_name_has_its_page(browser):
     stems = json.loads(content.removeprefix("window.reportData = ").rstrip(";\n"))["stems"]
     for stem in [stem for stem in stems if not re.fullmatch(r"\d+", stem)]:
         browser.open("#images?order=name")
-        browser.page.get_by_label("Name").fill(stem)
+        browser.page.get_by_label("Name", exact=True).fill(stem)
         browser.page.get_by_text(stem, exact=True).click()
         browser.painted(stem)
         assert browser.heading() == stem
@@ -212,18 +216,22 @@ def test_the_slider_shows_one_method_against_the_other(browser):
 def test_errors_are_painted_where_they_are(browser):
     browser.open("#image?image=0007&show=errors")
     browser.painted("0007")
-    cards = ".cards figure:nth-child(2) canvas"
-    found = browser.pixel(f"{cards}:nth-child(2)", 0.52, 0.5)
-    assert found[1] > found[0] + 40
-    alarm = browser.pixel(f"{cards}:nth-child(2)", 0.80, 0.5)  # the map is one pixel too far to the right
-    assert alarm[0] > alarm[2] + 40
-    missed = browser.pixel(".cards figure:nth-child(3) canvas:nth-child(2)", 0.26, 0.5)  # and here by eight
-    assert missed[2] > missed[0] + 40
-    threshold = browser.page.get_by_label("Errors at threshold")
-    threshold.fill("1")
-    browser.page.wait_for_function(
-        "c => c[0] < c[2]", arg=browser.pixel(".cards figure:nth-child(3) canvas:nth-child(2)", 0.52, 0.5)
-    )
+    errors = ".cards figure:nth-child(3) canvas:nth-child(2)"  # the map is eight pixels too far to the right
+    red, green, blue = browser.pixel(errors, 0.52, 0.5)
+    assert green > max(red, blue), "found"
+    red, green, blue = browser.pixel(errors, 0.88, 0.5)
+    assert red > max(green, blue) + 40, "false alarm"
+    red, green, blue = browser.pixel(errors, 0.31, 0.5)
+    assert blue > red + 40, "missed"
+    red, green, blue = browser.pixel(errors, 0.05, 0.05)
+    assert red == green == blue, "gray image"
+    browser.page.get_by_label("Errors at threshold", exact=True).fill("1")  # above every level of the map
+    browser.page.wait_for_url("**threshold=1")
+    browser.page.wait_for_timeout(200)
+    red, green, blue = browser.pixel(errors, 0.52, 0.5)
+    assert blue > max(red, green), "missed"
+    right = browser.pixel(".stage .right", 0.88, 0.5)
+    assert right[0] == right[1] == right[2], "no false alarm is left"
 
 
 def test_curves_respond_to_the_pointer(browser):

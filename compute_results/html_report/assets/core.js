@@ -39,7 +39,7 @@ window.Report = (function () {
         children.push(groups.get(option.of));
       }
     }
-    return element("label", {}, element("span", {}, label), element("select", { onchange: (event) => onchange(event.target.value) }, children));
+    return element("label", {}, element("span", {}, label), element("select", { "aria-label": label, onchange: (event) => onchange(event.target.value) }, children));
   }
 
   function number(value) {

@@ -22,8 +22,8 @@ Report.curves = (function () {
     return library;
   }
 
-  // Plotly reads some tags and entities in names.
-  const plain = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  // Plotly reads some tags and entities in names, and takes dollar signs for formulas.
+  const plain = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("$", "&#36;");
 
   function trace(method, index, x, y, more) {
     const colors = dark.matches ? COLORS_ON_DARK : COLORS;

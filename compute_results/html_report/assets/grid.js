@@ -56,7 +56,7 @@ Report.grid = (function () {
       const [one, two] = value.split(".");
       go(value ? { grouping: data.groupings[one].name, group: data.groupings[one].groups[two].label } : { grouping: "", group: "" });
     };
-    const search = element("input", { type: "search", value: state.text, placeholder: "part of a name", oninput: (event) => go({ text: event.target.value }) });
+    const search = element("input", { type: "search", "aria-label": "Name", value: state.text, placeholder: "part of a name", oninput: (event) => go({ text: event.target.value }) });
     const made = [
       choice("Sort by", metrics, state.figure, (figure) => go({ figure })),
       choice("of", methods, state.method, (method) => go({ method })),

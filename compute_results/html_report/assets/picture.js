@@ -50,7 +50,7 @@ Report.picture = (function () {
 
   function threshold(state) {
     const text = element("output", {}, Number(state.threshold).toFixed(2));
-    const range = element("input", { type: "range", min: 0.01, max: 1, step: 0.01, value: state.threshold });
+    const range = element("input", { type: "range", "aria-label": "Errors at threshold", min: 0.01, max: 1, step: 0.01, value: state.threshold });
     range.addEventListener("input", () => {
       text.textContent = Number(range.value).toFixed(2);
       present.threshold = Number(range.value);
