@@ -123,11 +123,8 @@ def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str],
 
 def render(scores: Scores) -> dict[str, str | bytes]:
     """Return the content of every file by name; the name "" has the table for the terminal."""
-    from compute_results import (
-        comparison_tables,
-        curves,
-        tables,
-    )  # pandas and matplotlib take a second: import them after scoring
+    # pandas and matplotlib take a second: they are imported after scoring
+    from compute_results import comparison_tables, curves, tables
 
     return {
         "": tables.as_text(scores) + comparison_tables.as_text(scores),

@@ -26,20 +26,21 @@ def read_stems(path: Path) -> list[str]:
 def leave_out(
     matchings: Mapping[tuple[str, str], Matching], stems: Collection[str]
 ) -> tuple[dict[tuple[str, str], Matching], dict[str, list[str]]]:
-    """Return the matchings without the named masks, and the stems that were left out of each data set.
+    """Return the matchings without the named masks, and the stems that were left out of each data set that has them.
 
     Raises:
         ValueError: no mask has one of the stems, or a method is left without images.
     """
-    kept, excluded = {}, {}
+    kept, excluded, named = {}, {}, set(stems)
     for (method, dataset), matching in matchings.items():
         masks = {pair.stem for pair in matching.pairs} | set(matching.missing)
         excluded[dataset] = [stem for stem in stems if stem in masks]
-        pairs = [pair for pair in matching.pairs if pair.stem not in stems]
+        pairs = [pair for pair in matching.pairs if pair.stem not in named]
         if not pairs:
             raise ValueError(f"--exclude leaves no image of {method} on {dataset}: exclude fewer")
-        kept[method, dataset] = Matching(pairs, [s for s in matching.missing if s not in stems], matching.surplus)
-    unknown = [stem for stem in stems if not any(stem in found for found in excluded.values())]
+        kept[method, dataset] = Matching(pairs, [s for s in matching.missing if s not in named], matching.surplus)
+    found = set().union(*excluded.values())
+    unknown = [stem for stem in stems if stem not in found]
     if unknown:
         raise ValueError(f"--exclude names {', '.join(unknown[:5])}, but no mask has that stem: correct the file")
-    return kept, {dataset: found for dataset, found in excluded.items() if found}
+    return kept, {dataset: stems for dataset, stems in excluded.items() if stems}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import ROOT
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "weights/README.md", "docs/trials.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "weights/README.md", "docs/trials.md", "docs/evaluation.md")
 NESTED = ("--detector.host", "--detector.tokens")
 """Options of train.py that `--help` lists without the keys below them, since they may be null."""
 

@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from compute_results import statistics
+
 PROTOCOLS = ("authors", "field")
 """The protocols under which test splits are scored."""
 
@@ -44,8 +46,8 @@ def compare(values: pd.Series, baseline: pd.Series) -> dict[str, float]:
 
 def holm(p: pd.Series) -> pd.Series:
     """Return p-values adjusted by Holm's step-down method over all values that are not NaN."""
-    ordered = p.dropna().sort_values()
-    return (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1).reindex(p.index)
+    known = p.dropna()
+    return pd.Series(statistics.holm(known.tolist()), known.index, dtype=float).reindex(p.index)
 
 
 def summarize(scores: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compute_results import scoring
 from compute_results.matching import find_masks, match_maps
+from compute_results.protocols import PROTOCOLS
 from compute_results.scoring import score
 from compute_results.table_config import read_table_config
 from tests.helpers import FIXTURES
@@ -161,7 +163,7 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
     save(folders / "good_B" / "0.png", disc(5, 5, 3))
     save(folders / "b" / "0.png", disc(5, 5, 3))
     text = "datasets: {A: {masks: set/test-labels}, B: {masks: b}}\nmethods: {good: 'good_{dataset}'}\n"
-    (folders / "t.yaml").write_text(text + "protocol: field\noutput: elsewhere\n")
+    (folders / "t.yaml").write_text(text + "protocol: [field, authors]\noutput: elsewhere\n")
     command("--config", "t.yaml", "--protocol", "authors", "--output", "out")
     assert [record["images"] for record in results(folders / "out").values()] == [3, 1]
     assert json.loads((folders / "out" / "scores.json").read_text())["protocol"] == "authors"
@@ -182,6 +184,7 @@ def test_a_pattern_stands_for_every_set_and_arguments_override_the_yaml(command,
         ("datasets: {A: {masks: m}}\nmethods: {a: {}}", "methods.a must be a path or a mapping"),
         ("datasets: [A]\nmethods: {a: b}", "must be a mapping"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: both", "no protocol 'both'"),
+        ("datasets: {A: {masks: m}}\nmethods: {a: b}\nprotocol: [field, 3]", "no protocol 3: choose authors or field"),
         ("datasets: {A", "not valid YAML"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\nout: x", "the key out is now called output"),
         ("datasets: {A: {masks: m}}\nmethods: {a: b}\noutput: 3", "output must be a path, not 3"),
@@ -351,3 +354,18 @@ def test_linked_sub_folders_are_scored_as_training_reads_them(tmp_path):
     masks = find_masks(tmp_path / "masks")
     assert list(masks) == ["ship/1"]
     assert [pair.stem for pair in match_maps(masks, tmp_path / "maps").pairs] == ["ship/1"]
+
+
+def test_one_pass_decodes_every_file_once(folders, monkeypatch):
+    read: list[str] = []
+    for name in ("read_map", "read_mask"):
+        original = getattr(scoring, name)
+        monkeypatch.setattr(scoring, name, lambda path, original=original: read.append(str(path)) or original(path))
+    masks = find_masks(folders / "set" / "test-labels")
+    maps = {method: match_maps(masks, folders / method).pairs for method in ("good", "bad")}
+    found = scoring.score_dataset(maps, ["authors", "field"], workers=1, describe_masks=True)
+    assert len(read) == len(set(read)) == 9  # three masks and three maps of each method
+    assert set(found.results) == {(protocol, method) for protocol in PROTOCOLS for method in maps}
+    for (protocol, method), result in found.results.items():
+        assert result.figures == score(maps[method], protocol, workers=2).figures
+    assert {stem: features.objects for stem, features in found.masks.items()} == {"0": 1, "1": 1, "2": 1}
