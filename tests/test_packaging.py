@@ -45,7 +45,7 @@ def test_requirements_pin_every_package_once(root: Path) -> None:
 def test_scoring_imports_no_network(root: Path) -> None:
     """The scoring commands start where torch, timm, scikit-image and thop cannot be imported."""
     blocked = "import sys, runpy; sys.modules.update(dict.fromkeys(('torch', 'timm', 'skimage', 'thop')))"
-    for command in ("compute_results/compute_metrics.py", "compute_results/gallery.py"):
+    for command in ("compute_results/compute_metrics.py", "compute_results/gallery.py", "compute_results/report.py"):
         code = f"{blocked}; sys.argv = [{command!r}, '--help']; runpy.run_path({command!r}, run_name='__main__')"
         done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr[-400:]}"

@@ -84,7 +84,9 @@ Report.curves = (function () {
     for (const [name, chart] of Object.entries(charts(protocol))) {
       const place = document.getElementById(CHARTS[name]);
       place.hidden = !chart.traces.length;
-      if (chart.traces.length) await plotly.react(place, chart.traces, chart.layout, config);
+      if (!chart.traces.length) continue;
+      await plotly.react(place, chart.traces, chart.layout, config);
+      await new Promise(requestAnimationFrame); // each chart is seen as soon as it is drawn
     }
     const withoutE = !charts(protocol).e.traces.length;
     status.hidden = !withoutE;
@@ -92,5 +94,5 @@ Report.curves = (function () {
     document.getElementById("view-curves").dataset.painted = protocol;
   }
 
-  return { draw };
+  return { draw, load };
 })();

@@ -173,7 +173,9 @@ Report.picture = (function () {
   function step(by) {
     const at = present ? present.found.images.indexOf(present.image) : -1;
     const target = present && present.found.images[at < 0 ? 0 : at + by];
-    if (target !== undefined) go({ image: nameInAddress(target) });
+    if (target === undefined) return;
+    present.image = target; // the address changes later, and the next key may come before
+    go({ image: nameInAddress(target) });
   }
 
   document.addEventListener("keydown", (event) => {

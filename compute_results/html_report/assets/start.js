@@ -28,6 +28,8 @@
     last = state.view;
   }
 
+  // The library that draws curves is large: it is loaded when the reader is about to ask for them.
+  document.querySelector('nav [data-view="curves"]').addEventListener("pointerenter", () => Report.curves.load().catch(() => {}));
   for (const link of document.querySelectorAll("a[data-group]")) {
     link.setAttribute("href", address({ ...read(""), view: "images", grouping: link.dataset.grouping, group: link.dataset.group }));
   }
