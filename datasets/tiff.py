@@ -62,8 +62,10 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     if header[:4] not in _STARTS:
         file.seek(0)
         return None
+    if header[:4] == b"MM\0+":
+        raise ValueError("it is a BigTIFF with big-endian values: give --bands, or convert it (gdal_translate)")
     try:
-        if header[2:3] == b"+" or header[3:4] == b"+":
+        if header[2:3] == b"+":
             header += file.read(8)
         directory = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(directory.next)
