@@ -6,8 +6,8 @@
 
 Every file is drawn from (seed, number): format, mode, type, bands, order, compression, size and damage. A whole file
 must give the pixels that were written, or a refusal in one line that names it; a plain 8-bit one must be read. Of a
-damaged PNG or uncompressed TIFF that GDAL reads too, the pixels must be GDAL's. A PIL image must give its file's pixels. The exit
-status is 1 where anything fails. Needs requirements-scenes.txt.
+damaged PNG or uncompressed TIFF that GDAL reads too, the pixels must be GDAL's. A PIL image must give its file's
+pixels. The exit status is 1 where anything fails. Needs requirements-scenes.txt.
 """
 
 import argparse

@@ -83,7 +83,8 @@ def layout_of(directory: TiffImagePlugin.ImageFileDirectory_v2) -> TiffLayout:
     bits = int(_first(directory.get(_BITS), 1))
     kind = _TYPES.get(int(_first(directory.get(_FORMAT), 1)), "undefined")
     photometric = int(_first(directory.get(_PHOTOMETRIC), 1))
-    colors = min(_COLORS.get(photometric, bands), bands)
+    # Without the tag Pillow takes 0 for white, and GDAL for black.
+    colors = min(_COLORS.get(photometric, bands), bands) if _PHOTOMETRIC in directory else 0
     extra = directory.get(_EXTRA, ())
     extra = (extra,) if isinstance(extra, int) else tuple(extra)
     alpha = min(sum(value in (1, 2) for value in extra), bands - colors)

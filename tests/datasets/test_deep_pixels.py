@@ -178,6 +178,13 @@ def test_the_check_says_what_it_passes_over_and_takes_decomposed_names(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("seed", "number"), [(1, 1850), (1, 4765), (1, 6326), (2, 6117)])
+def test_files_that_failed_once(tmp_path, seed, number):
+    pytest.importorskip("rasterio")
+    assert fuzz(range(number, number + 1), seed, tmp_path)[1] == []
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_generated_and_damaged_files(tmp_path):
     pytest.importorskip("rasterio")
     counts, failures = fuzz(range(400), 3, tmp_path)
