@@ -8,6 +8,7 @@ import pandas as pd
 
 from compute_results.protocols import Metric
 from compute_results.result import Scores
+from utils.text import encodable
 
 _LATEX_GLYPHS = str.maketrans(
     {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "≥": r"$\geq$", "−": "$-$", "†": r"\dag{}"}
@@ -42,6 +43,7 @@ def latex_name(escaped: object) -> str:
 
 def to_csv(records: list[dict], float_format: str | None = None) -> str:
     """Return records of the same keys as CSV, floats at full precision unless `float_format` says otherwise."""
+    records = [{key: encodable(of) if isinstance(of, str) else of for key, of in each.items()} for each in records]
     return pd.DataFrame(records).to_csv(index=False, lineterminator="\n", float_format=float_format)
 
 

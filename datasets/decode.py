@@ -113,6 +113,8 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
         if layout:
             raise ValueError(f"it has {layout}: {REMEDY}") from error
         raise ValueError("its content is no image of a known format") from error
+    if opened.format == "PNG":
+        _verify(file)
     with opened:
         image: Image.Image = opened
         refuse_large(image.width, image.height)
@@ -129,6 +131,16 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
         return Decoded(image, bits, found, layout)
 
 
+def _verify(file: BinaryIO) -> None:
+    """Raise an error where a checksum is wrong: Pillow decodes the pixels all the same. The position is kept."""
+    place = file.tell()
+    file.seek(0)
+    try:
+        Image.open(BytesIO(file.read()), formats=("PNG",)).verify()
+    finally:
+        file.seek(place)
+
+
 def refuse_large(width: int, height: int) -> None:
     """Raise ValueError for more pixels than Pillow considers safe: it only warns, until there are twice as many."""
     pixels, most = width * height, Image.MAX_IMAGE_PIXELS
@@ -140,7 +152,7 @@ def refuse_misread(layout: TiffLayout) -> None:
     """Raise ValueError for a TIFF file whose pixels Pillow would take for others."""
     if layout.unknown_bands and not layout.is_rgb:
         raise ValueError(f"it has {layout}, and does not say which are red, green and blue: {REMEDY}")
-    if layout.planar and layout.bands > 1 and layout.bits > 8 and layout.raw:
+    if layout.planar and layout.raw and layout.bands > (1 if layout.bits > 8 else 3):
         raise ValueError(f"it has {layout}: {REMEDY}")
 
 

@@ -62,8 +62,10 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     if header[:4] not in _STARTS:
         file.seek(0)
         return None
+    if header[:4] == b"MM\0+":
+        raise ValueError("it is a BigTIFF with big-endian values: give --bands, or convert it (gdal_translate)")
     try:
-        if header[2:3] == b"+" or header[3:4] == b"+":
+        if header[2:3] == b"+":
             header += file.read(8)
         directory = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(directory.next)
@@ -81,7 +83,8 @@ def layout_of(directory: TiffImagePlugin.ImageFileDirectory_v2) -> TiffLayout:
     bits = int(_first(directory.get(_BITS), 1))
     kind = _TYPES.get(int(_first(directory.get(_FORMAT), 1)), "undefined")
     photometric = int(_first(directory.get(_PHOTOMETRIC), 1))
-    colors = min(_COLORS.get(photometric, bands), bands)
+    # Without the tag Pillow takes 0 for white, and GDAL for black.
+    colors = min(_COLORS.get(photometric, bands), bands) if _PHOTOMETRIC in directory else 0
     extra = directory.get(_EXTRA, ())
     extra = (extra,) if isinstance(extra, int) else tuple(extra)
     alpha = min(sum(value in (1, 2) for value in extra), bands - colors)
