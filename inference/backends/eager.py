@@ -73,9 +73,9 @@ class TorchEager:
         """
         pixels = np.ascontiguousarray(pixels)
         self._check_process()
-        if self.device.type == "cpu":
-            return self.run(pixels)
         try:
+            if self.device.type == "cpu":
+                return self.run(pixels)
             # By default torch lets a GPU round fp32 convolutions to TF32, which has 10 bits of mantissa. The lock keeps
             # these flags, which are the whole process's, and what CUDA graphs read and write to one thread at a time.
             flags = torch.backends.cudnn.flags(enabled=True, benchmark=self.benchmark_cudnn, allow_tf32=False)
