@@ -71,9 +71,7 @@ def sral(
         from models.hosts import run_host_file
         from models.sral import build_sral
         from models.weights import load_detector, load_sral
-        from utils.devices import compute_alone_after_fork
 
-        compute_alone_after_fork()
         if host_file is not None:
             run_host_file(host_file)
         starts = {"encoder_weights": encoder_weights, "token_weights": token_weights}
@@ -204,6 +202,9 @@ def _our_packages() -> "collections.abc.Iterator[None]":
         del sys.modules[name]
     sys.path.insert(0, str(_ROOT))
     try:
+        from utils.devices import compute_alone_after_fork
+
+        compute_alone_after_fork()
         yield
     finally:
         sys.path.remove(str(_ROOT))

@@ -61,7 +61,7 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Bac
     height, width = network.input_size
     try:
         network(np.zeros((min(options.batch_size, len(plan.images) or 1), height, width, 3), np.uint8))
-    except RuntimeError as error:
+    except RuntimeError as error:  # a network of the user's own, or a size that is too small
         raise ValueError(f"the network cannot run on images of {height}×{width}: {one_line(error)}") from error
     return network
 

@@ -20,7 +20,6 @@ from training.distillation import load_teacher
 from training.distributed import build_accelerator
 from training.sampler import ResumableBatchSampler
 from training.trainer import Trainer
-from utils.text import one_line
 
 
 def continues(start: Start) -> bool:
@@ -60,14 +59,9 @@ def build_trainer(
     sampler = ResumableBatchSampler(len(training), settings.batch_size, settings.seed, rank, processes)
     torch.manual_seed(settings.seed)  # the same network in every process
     network = build_network(settings, resume, accelerator)
-    check_host(network)
-    is_synced = settings.sync_batch_norm and accelerator.device.type == "cuda"
-    has_norms = any(isinstance(module, _BatchNorm) for module in network.modules())
-    if has_norms and not is_synced and settings.batch_size < 2 * processes:
-        raise ValueError(
-            f"batch_size {settings.batch_size} for {processes} processes: each one's batch norm needs two images; set "
-            f"it to {2 * processes} or more"
-        )
+    if isinstance(network.detector, Host):
+        network.detector.channels()  # runs it once: not every host takes every size
+    check_norms(network, settings, accelerator)
     teacher = None
     if settings.teacher:
         size = settings.detector.input_size
@@ -79,27 +73,16 @@ def build_trainer(
     return Trainer(settings, accelerator, network, sampler.steps, teacher), data
 
 
-def check_host(network: SRAL) -> None:
-    """Run a host once on an image of its input size.
-
-    Raises:
-        ValueError: it does not take that size; our own detector takes every size that `check_size` allows.
-    """
-    host = network.detector
-    if not isinstance(host, Host):
-        return
-    height, width = host.config.input_size
-    training = host.training
-    try:
-        with torch.inference_mode():
-            host.eval()(torch.zeros(1, 3, height, width))
-    except RuntimeError as error:
+def check_norms(network: SRAL, settings: TrainingConfig, accelerator: Accelerator) -> None:
+    """Raise a ValueError if batch norm would see a single image: its statistics would be those of one value."""
+    processes = accelerator.num_processes
+    is_synced = settings.sync_batch_norm and accelerator.device.type == "cuda"
+    has_norms = any(isinstance(module, _BatchNorm) for module in network.modules())
+    if has_norms and not is_synced and settings.batch_size < 2 * processes:
         raise ValueError(
-            f"host {host.config.name} cannot run on images of {height}×{width} ({one_line(error)}): set "
-            "detector.input_size to larger multiples of 32"
-        ) from error
-    finally:
-        host.train(training)
+            f"batch_size {settings.batch_size} for {processes} processes: each one's batch norm needs two images; set "
+            f"it to {2 * processes} or more"
+        )
 
 
 def build_network(settings: TrainingConfig, resume: bool, accelerator: Accelerator) -> SRAL:

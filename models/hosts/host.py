@@ -91,12 +91,19 @@ class Host(nn.Module):
         """Return the channels of what `forward_features` returns, found by running the network once in eval mode.
 
         Raises:
-            ValueError: a place gives nothing, or no feature.
+            ValueError: a place gives nothing, or no feature; or the network does not take images of its input size.
         """
         image = torch.zeros(1, 3, *self.config.input_size, device=next(self.parameters()).device)
         modes = {module: module.training for module in self.modules()}
-        with torch.no_grad():
-            found = self.eval().forward_features(image)
+        try:
+            with torch.no_grad():
+                found = self.eval().forward_features(image)
+        except RuntimeError as error:
+            height, width = self.config.input_size
+            raise ValueError(
+                f"host {self.config.name} cannot run on images of {height}×{width} ({one_line(error)}): set input_size "
+                "to larger multiples of 32"
+            ) from error
         for module, training in modes.items():
             module.training = training
         return {
