@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-READERS = tuple(f"datasets.{name}" for name in ("catalog", "file_warnings", "io", "raster", "raster_reader"))
+READERS = tuple(f"datasets.{name}" for name in ("catalog", "decode", "file_warnings", "io", "raster", "raster_reader"))
 
 ALLOWED = {
     "utils": (),
@@ -27,6 +27,7 @@ LONGEST = 60
 RENAMES = {
     "utils/files.py": "the one atomic write",
     "tools/make_sample.py": "a folder that appears when it is complete",
+    "tools/qgis/sral_saliency.py": "it runs in the Python of QGIS, which lacks utils.files",
     "inference/export/exporter.py": "checked files move into utils.files.atomic_path",
 }
 """Files that may rename, and what for."""
