@@ -146,8 +146,11 @@ def as_configuration(leaks: dict[str, str]) -> str:
     head = (
         "# Training images to leave out, and what each is a near-duplicate of: train.py --config CONFIG --config FILE\n"
     )
-    stems = yaml.safe_dump(list(leaks), default_style='"', default_flow_style=False)  # unquoted 0009 may become 9
-    return f"{head}{comments}data:\n  exclude:\n{stems}" if leaks else f"{head}data:\n  exclude: []\n"
+    if not leaks:
+        return f"{head}data:\n  exclude: []\n"
+    # Quoted, because an unquoted 0009 is the number 9 to some readers.
+    stems = (yaml.safe_dump(stem, default_style='"', width=float("inf")) for stem in leaks)
+    return f"{head}{comments}data:\n  exclude:\n" + "".join(f"  - {stem}" for stem in stems)
 
 
 def as_lines(leaks: dict[str, str]) -> str:
