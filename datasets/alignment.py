@@ -96,14 +96,15 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
     other_places, other_roots, (_, width) = _keypoints(second)
     found, other_found = _unit(roots, False), _unit(other_roots, mirrored)
     if mirrored:
-        other_places = other_places * np.float32([-1, 1]) + np.float32([width - 1, 0])
+        other_places = other_places * np.array([-1, 1], np.float32) + np.array([width - 1, 0], np.float32)
     if min(len(found), len(other_found)) < _LEAST_CELLS:
         return None
     near = found @ other_found.T
     best = near.argmax(1)
+    mutual = near.argmax(0)[best] == np.arange(len(near))
     top = near[np.arange(len(near)), best]
     near[np.arange(len(near)), best] = -1
-    kept = 2 - 2 * top < _RATIO**2 * (2 - 2 * near.max(1))
+    kept = mutual & (2 - 2 * top < _RATIO**2 * (2 - 2 * near.max(1)))
     if kept.sum() < _LEAST_CELLS:
         return None
     of, to = places[kept], other_places[best[kept]]

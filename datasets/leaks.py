@@ -99,6 +99,10 @@ def near_duplicate_findings(
     """Return near-duplicates as findings, each with the name of its part, or None for images of several parts.
 
     Byte-identical images are left out: they have a finding of their own. Images of one color are named once.
+
+    Args:
+        entries: the images of the checked parts.
+        pairs: near-duplicates, of images in other folders too.
     """
     parts = {entry.part for entry in entries}
     blank = defaultdict(list)
@@ -107,7 +111,7 @@ def near_duplicate_findings(
             blank[entry.part].append(entry.stem)
     texts = defaultdict(list)
     for pair in pairs:
-        if not (pair.identical and len(parts) <= 2):
+        if not (pair.identical and parts.issuperset(pair.parts)):
             texts[pair.parts[0] if len(pair.parts) == 1 else None].append(str(pair))
     found = [(of, Finding("near-duplicates", tuple(names), is_error=False)) for of, names in texts.items()]
     what = "images of nearly one color, not compared"

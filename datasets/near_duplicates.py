@@ -23,7 +23,7 @@ _EXACT_UP_TO = 40_000
 
 _NEIGHBORS = 24
 _LEAST_COSINE = 0.5
-_MOST_CANDIDATES = 3
+_MOST_CANDIDATES = 4
 """Pairs an image proposes at most; each image of a group can propose others."""
 
 _SAME_DETAIL = 0.92
