@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.catalog import find_pairs
+from datasets.catalog import Pair, find_pairs
 from datasets.descriptors import Descriptor, describe, transformed
 from datasets.io import open_image, open_mask
 from datasets.near_duplicates import Entry, find_near_duplicates, grouped
@@ -89,7 +89,8 @@ def main() -> None:
         return
     usable = [number for number, entry in enumerate(real) if not entry.descriptor.is_blank]
     chosen = rng.permutation(usable)[: options.num_images]
-    print(f"| change | found of {len(chosen)} | recall |\n| --- | --- | --- |")
+    small = {pairs[number].stem for number in chosen if _foreground(pairs[number]) <= 0.1}
+    print(f"| change | recall of {len(chosen)} | of {len(small)} with at most 10 % of objects |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for name, (changes, quality) in CHANGES.items():
             made = []
@@ -101,14 +102,17 @@ def main() -> None:
                 Image.fromarray(np.ascontiguousarray(rgb)).save(path, quality=quality)
                 made.append(Entry("made", pair.stem, path, describe(open_image(path))))
             groups = grouped(find_near_duplicates([*real, *made], {"real"}))
-            found = (
-                sum({("real", of.stem), ("made", of.stem)} <= _names(group) for group in groups for of in group) // 2
-            )
-            print(f"| {name} | {found} | {found / len(chosen):.3f} |", flush=True)
+            found = set()
+            for group in groups:
+                names = {(entry.part, entry.stem) for entry in group}
+                found |= {stem for _, stem in names if {("real", stem), ("made", stem)} <= names}
+            shares = f"{len(found) / len(chosen):.3f} | {len(found & small) / max(len(small), 1):.3f}"
+            print(f"| {name} | {shares} |", flush=True)
 
 
-def _names(group: list[Entry]) -> set[tuple[str, str]]:
-    return {(entry.part, entry.stem) for entry in group}
+def _foreground(pair: Pair) -> float:
+    """Return the part of the image that its objects cover."""
+    return float(np.mean(np.asarray(open_mask(pair.mask)) > 127))
 
 
 def _time_search(real: list[Entry], count: int, rng: np.random.Generator) -> None:

@@ -29,16 +29,16 @@ class Alignment:
     Attributes:
         cells: 11×11-pixel cells of the first image that hold matched keypoints.
         similarity: correlation of the gray values where the two overlap.
-        mirrored: the second image is mirrored.
-        degrees: counterclockwise turn of the second image, after mirroring.
+        degrees: the counterclockwise turn that makes the first image the second.
+        mirrored: the turned image is then mirrored left to right.
         scale: factor between the two images' content, at 176 pixels a side.
         overlap: fraction of the smaller image's area that the other covers.
     """
 
     cells: int
     similarity: float
-    mirrored: bool
     degrees: float
+    mirrored: bool
     scale: float
     overlap: float
 
@@ -102,9 +102,10 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
         return None
     near = found @ other_found.T
     best = near.argmax(1)
+    mutual = near.argmax(0)[best] == np.arange(len(near))
     top = near[np.arange(len(near)), best]
     near[np.arange(len(near)), best] = -1
-    kept = 2 - 2 * top < _RATIO**2 * (2 - 2 * near.max(1))
+    kept = mutual & (2 - 2 * top < _RATIO**2 * (2 - 2 * near.max(1)))
     if kept.sum() < _LEAST_CELLS:
         return None
     of, to = places[kept], other_places[best[kept]]
@@ -117,8 +118,8 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
         return None
     other = read_gray(second)
     similarity, overlap = _compare(read_gray(first), other[:, ::-1].copy() if mirrored else other, matrix)
-    degrees = float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
-    return Alignment(len(matched), similarity, mirrored, degrees % 360, scale, overlap)
+    degrees = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    return Alignment(len(matched), similarity, degrees % 360, mirrored, scale, overlap)
 
 
 def _compare(gray: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> tuple[float, float]:

@@ -140,7 +140,7 @@ def _check(
     report.near_duplicates = find_near_duplicates(
         comparable([*entries, *others]), {entry.part for entry in others}, workers, _aligning
     )
-    for of, finding in near_duplicate_findings([*entries, *others], report.near_duplicates):
+    for of, finding in near_duplicate_findings(entries, report.near_duplicates):
         (report.parts[of].findings if of else report.shared).append(finding)
     report.seconds = time.perf_counter() - start
     return report

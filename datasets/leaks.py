@@ -99,6 +99,10 @@ def near_duplicate_findings(
     """Return near-duplicates as findings, each with the name of its part, or None for images of several parts.
 
     Byte-identical images are left out: they have a finding of their own. Images of one color are named once.
+
+    Args:
+        entries: the images of the checked parts.
+        pairs: near-duplicates, of images in other folders too.
     """
     parts = {entry.part for entry in entries}
     blank = defaultdict(list)
@@ -107,7 +111,7 @@ def near_duplicate_findings(
             blank[entry.part].append(entry.stem)
     texts = defaultdict(list)
     for pair in pairs:
-        if not (pair.identical and len(parts) <= 2):
+        if not (pair.identical and parts.issuperset(pair.parts)):
             texts[pair.parts[0] if len(pair.parts) == 1 else None].append(str(pair))
     found = [(of, Finding("near-duplicates", tuple(names), is_error=False)) for of, names in texts.items()]
     what = "images of nearly one color, not compared"
@@ -146,8 +150,11 @@ def as_configuration(leaks: dict[str, str]) -> str:
     head = (
         "# Training images to leave out, and what each is a near-duplicate of: train.py --config CONFIG --config FILE\n"
     )
-    stems = yaml.safe_dump(list(leaks), default_style='"', default_flow_style=False)  # unquoted 0009 may become 9
-    return f"{head}{comments}data:\n  exclude:\n{stems}" if leaks else f"{head}data:\n  exclude: []\n"
+    if not leaks:
+        return f"{head}data:\n  exclude: []\n"
+    # Quoted, because an unquoted 0009 is the number 9 to some readers.
+    stems = (yaml.safe_dump(stem, default_style='"', width=float("inf")) for stem in leaks)
+    return f"{head}{comments}data:\n  exclude:\n" + "".join(f"  - {stem}" for stem in stems)
 
 
 def as_lines(leaks: dict[str, str]) -> str:

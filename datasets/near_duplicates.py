@@ -23,7 +23,7 @@ _EXACT_UP_TO = 40_000
 
 _NEIGHBORS = 24
 _LEAST_COSINE = 0.5
-_MOST_CANDIDATES = 3
+_MOST_CANDIDATES = 4
 """Pairs an image proposes at most; each image of a group can propose others."""
 
 _SAME_DETAIL = 0.92
@@ -41,7 +41,7 @@ Progress = Callable[[Iterable[Alignment | None], int], Iterable[Alignment | None
 # Transposing swaps rows and columns; the three bits are those of `datasets.descriptors.transformed`.
 _SYMMETRIES = (
     "", "mirrored top to bottom", "mirrored left to right", "turned 180°",
-    "mirrored, turned 90°", "turned 90°", "turned 270°", "mirrored, turned 270°",
+    "turned 270°, mirrored", "turned 90°", "turned 270°", "turned 90°, mirrored",
 )  # fmt: skip
 
 
@@ -302,7 +302,7 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 def _says(how: Alignment) -> str:
     turn = round(how.degrees) % 360
-    parts = ["mirrored"] if how.mirrored else []
-    parts += [f"turned {turn}°"] if 2 < turn < 358 else []
+    parts = [f"turned {turn}°"] if 2 < turn < 358 else []
+    parts += ["mirrored"] if how.mirrored else []
     parts += [f"overlap {how.overlap:.0%}"] if how.overlap < 0.98 or abs(how.scale - 1) > 0.03 else []
     return ", ".join(parts)

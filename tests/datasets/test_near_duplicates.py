@@ -98,11 +98,9 @@ def test_every_symmetry_is_found_and_named(tmp_path: Path) -> None:
     assert says["like1"] == "mirrored top to bottom"
     assert says["like2"] == "mirrored left to right"
     assert says["like3"] == "turned 180°"
-    # Counterclockwise, as numpy turns.
-    quarter = {f"like{number}": np.rot90 for number in (5, 6)}
-    for number, name in enumerate(quarter, 5):
+    for number in (5, 6):  # counterclockwise, as numpy turns
         turns = 1 if np.array_equal(turned(scene(number), number), np.rot90(scene(number), 1)) else 3
-        assert says[name] == f"turned {90 * turns}°"
+        assert says[f"like{number}"] == f"turned {90 * turns}°"
 
 
 def test_crops_edits_and_brightness_are_found(tmp_path: Path) -> None:
@@ -115,7 +113,7 @@ def test_crops_edits_and_brightness_are_found(tmp_path: Path) -> None:
     found = find_near_duplicates(entries)
     assert names(found) == {("0", "crop"), ("1", "edited"), ("2", "dark")}
     (how,) = [pair.how for pair in found if pair.second.stem == "crop"]
-    assert how.startswith("mirrored, turned 180°, overlap ")
+    assert how.startswith("turned 180°, mirrored, overlap ")
 
 
 def test_an_alignment_gives_turn_scale_and_overlap(tmp_path: Path) -> None:
@@ -123,8 +121,8 @@ def test_an_alignment_gives_turn_scale_and_overlap(tmp_path: Path) -> None:
     second = save(tmp_path / "b.png", np.ascontiguousarray(np.rot90(scene(3)[16:144, 20:180])))
     how = align(first, second, mirrored=False)
     assert how is not None
-    assert min(abs(how.degrees - turn) for turn in (90, 270)) < 1
-    assert how.similarity > 0.95
+    assert abs(how.degrees - 90) < 1
+    assert how.similarity > 0.9
     assert how.overlap > 0.97
     assert align(first, second, mirrored=True) is None
 
