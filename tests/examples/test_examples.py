@@ -34,7 +34,19 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnxscript", reason="requirements-onnx.txt is not installed")
     file = tmp_path_factory.mktemp("network") / "network.onnx"
     weights = ROOT / "weights" / "lite2_eorssd.safetensors"
-    done = run(sys.executable, "-m", "inference.export", "--weights", weights, "--format", "onnx", "--output", file)
+    done = run(
+        sys.executable,
+        "-m",
+        "inference.export",
+        "--weights",
+        weights,
+        "--format",
+        "onnx",
+        "--size",
+        "one",
+        "--output",
+        file,
+    )
     assert done.returncode == 0, done.stderr
     return file
 
