@@ -23,6 +23,7 @@ if __name__ == "__main__":
 import os
 import sys
 import warnings
+from pathlib import Path
 
 # Set before torch loads OpenMP. Threads that spin for long at barriers make a step up to ten times slower on a busy
 # machine; threads that sleep at once make it a tenth slower on an idle one.
@@ -31,9 +32,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 
 from training.build import build_trainer, continues
+from training.checkpoint import checkpoints
 from training.config import Start, parse
 from training.dry_run import dry_run
 from utils.devices import keep_freed_memory
+from utils.files import WriteError
 
 
 def main() -> None:
@@ -44,6 +47,9 @@ def main() -> None:
         start = parse()
         command.say_when_stopped(f"--resume continues {start.settings.output} after its last checkpoint")
         stopped_by = train(start)
+    except WriteError as error:
+        goes_on = f"; --resume continues {start.settings.output} after its last checkpoint"
+        sys.exit(f"error: {error}" + goes_on * bool(checkpoints(Path(start.settings.output))))
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except torch.OutOfMemoryError:

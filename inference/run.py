@@ -22,6 +22,7 @@ from inference.tta import with_tta
 from models.hosts import run_host_file
 from models.weights import LIGHT
 from utils.devices import keep_freed_memory, thread_count
+from utils.files import WriteError
 from utils.outputs import errors_of_one_item
 from utils.text import one_line
 
@@ -113,11 +114,15 @@ def _show_progress(results: Iterable[tuple[Path, str | None]], count: int, proce
     written = 0
     title = f"maps of process 1 of {processes.count}" if processes.count > 1 else "maps"
     with tqdm(results, total=count, unit="image", desc=title, disable=not processes.is_main) as bar:
-        for _, problem in bar:
-            if problem is None:
-                written += 1
-            else:
-                tqdm.write(f"skipped: {problem}", file=sys.stderr)
+        try:
+            for _, problem in bar:
+                if problem is None:
+                    written += 1
+                else:
+                    tqdm.write(f"skipped: {problem}", file=sys.stderr)
+        except WriteError as error:
+            error.there = f"; {written} of {count} maps are written, --resume makes the others"
+            raise
     return written
 
 

@@ -1,5 +1,6 @@
 """Convert a trained network, check the result against the network, and write it."""
 
+import errno
 import hashlib
 import io
 import os
@@ -23,6 +24,7 @@ from models.encoders import expects_one_size
 from models.weights import load_detector
 from utils.devices import optional
 from utils.files import atomic_path, temporary_folder
+from utils.text import one_line
 
 CHECKED = 8
 """Number of images that an export is checked on."""
@@ -100,7 +102,10 @@ def write_openvino(openvino: ModuleType, model: Any, header: Header, path: Path)
     def save(header: Header) -> None:
         for name, value in header.as_text().items():
             model.set_rt_info(value, ["sral", name])
-        openvino.save_model(model, path, compress_to_fp16=False)
+        try:
+            openvino.save_model(model, path, compress_to_fp16=False)
+        except RuntimeError as error:  # such as a full disk
+            raise OSError(errno.EIO, one_line(error)) from error
 
     save(header)
     save(replace(header, tensors_sha256=_sha256(path.with_suffix(".bin"))))
