@@ -210,6 +210,7 @@ def test_the_slider_shows_one_method_against_the_other(browser):
     assert stage.evaluate("stage => parseFloat(stage.style.getPropertyValue('--share'))") == share + 0.5
     assert browser.heading() == "0007"
     browser.page.keyboard.press("n")
+    browser.page.wait_for_function("() => document.getElementById('view-image').dataset.painted !== '0007'")
     assert browser.heading() != "0007"
 
 
