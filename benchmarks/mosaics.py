@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 
 from benchmarks.mosaic import SIZES, Mosaic, build_mosaic, false_alarms, recalls, scores, seam_ratio
-from datasets.catalog import find_pairs
+from datasets.catalog import Pair, find_pairs
 from datasets.io import read_pixels
+from datasets.split import VALIDATION_SEED, split_validation
 from inference.distributed import ProcessGroup
 from inference.maps import truncated
 from inference.scenes.engine import make_bands
@@ -43,7 +44,9 @@ def parse_arguments() -> Namespace:
     add = parser.add_argument
     add("--dataset", default="EORSSD", help="data set (default: EORSSD)")
     add("--root", type=Path, help="its folder")
-    add("--split", choices=("train", "test"), default="train", help="part of it (default: train)")
+    add("--split", choices=("train", "validation", "test"), default="train", help="part of it (default: train)")
+    add("--exclude", nargs="*", default=[], metavar="STEM", help="training pairs to leave out")
+    add("--validation", type=float, default=0.1, help="part that train.py holds back: the split validation")
     add("--num-images", type=int, metavar="N", help="images, drawn with --seed (default: all)")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add("--weights", type=Path, nargs="+", default=[LIGHT], metavar="FILE", help="default: the light network")
@@ -57,6 +60,20 @@ def parse_arguments() -> Namespace:
     add("--tta", choices=("mirror", "eight"), help="test-time augmentation")
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the mosaic")
     return parser.parse_args()
+
+
+def choose_pairs(options: Namespace) -> list[Pair]:
+    """Return the pairs of the split; `validation` holds those that train.py holds back.
+
+    Raises:
+        OSError, ValueError: the data set cannot be read, or an excluded pair is not in it.
+    """
+    if options.split == "test":
+        return find_pairs(options.dataset, options.root, "test")
+    pairs = find_pairs(options.dataset, options.root, "train")
+    held_back = options.validation if options.split == "validation" else 0.0
+    training, validation = split_validation(pairs, held_back, VALIDATION_SEED, options.exclude)
+    return validation if held_back else training
 
 
 def scene_map(path: Path, wishes: Wishes, network: SceneNetwork, folder: Path) -> tuple[np.ndarray, Job]:
@@ -135,7 +152,7 @@ def main() -> None:
     """Build the mosaic and print the tables of every network."""
     options = parse_arguments()
     try:
-        pairs = find_pairs(options.dataset, options.root, options.split)
+        pairs = choose_pairs(options)
         if options.num_images and options.num_images < len(pairs):
             drawn = np.random.default_rng(options.seed).permutation(len(pairs))[: options.num_images]
             pairs = [pairs[i] for i in sorted(drawn)]

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from datasets.catalog import Pair, composed
 
+VALIDATION_SEED = 2021
+"""Seed that chooses the held-back part, the same for every run's own seed."""
+
 
 def leave_out(pairs: Iterable[Pair], stems: Iterable[str]) -> list[Pair]:
     """Return the pairs without those of the given stems. Raises ValueError for a stem that no pair has."""

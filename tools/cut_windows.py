@@ -27,7 +27,7 @@ from datasets.catalog import DATASETS, Pair, find_pairs
 from datasets.io import resized
 from datasets.mosaics import Sample, mosaic, pack
 from datasets.pairs import open_pair
-from datasets.split import split_validation
+from datasets.split import VALIDATION_SEED, split_validation
 from utils.files import atomic_file
 
 IMAGES_PER_MOSAIC = 16
@@ -145,7 +145,7 @@ def main() -> None:
     options = parse_arguments()
     try:
         pairs = find_pairs(options.dataset, options.root, "train")
-        training, _ = split_validation(pairs, options.validation, 2021, options.exclude)
+        training, _ = split_validation(pairs, options.validation, VALIDATION_SEED, options.exclude)
         mosaics = range(-(-options.num_windows // WINDOWS_PER_MOSAIC))
         with ProcessPoolExecutor(options.workers) as pool:
             windows = pool.map(partial(write_mosaic, pairs=training, options=options), mosaics)

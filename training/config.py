@@ -30,6 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from datasets.io import Reading
 from datasets.raster import parse_bands, parse_range
+from datasets.split import VALIDATION_SEED
 from datasets.transforms import Augmentation
 from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
 from models.losses import LossWeights
@@ -85,7 +86,7 @@ class DataConfig:
     range: str | None = None
     exclude: tuple[str, ...] = ()
     validation: BelowOne = 0.1
-    validation_seed: int = 2021
+    validation_seed: int = VALIDATION_SEED
     cache: str | None = "data/cache"
     workers: NonNegativeInt = 0
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -1,14 +1,17 @@
 """The mosaic holds every image and mask unchanged; its measures are those of maps made by hand."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.mosaic import Mosaic, Placed, build_mosaic, false_alarms, recalls, scores, seam_ratio
+from benchmarks.mosaics import choose_pairs
 from datasets.catalog import find_pairs
 from datasets.io import open_image, read_mask
+from datasets.split import split_validation
 from inference.scenes.windows import Axis
 from tests.helpers import ROOT, run_script
 
@@ -92,3 +95,14 @@ def test_the_command_prints_its_tables(training_pairs, tmp_path, small_weights, 
     out = capsys.readouterr().out
     for row in ("| each image by itself |", "| 64 | 0.5 |", "| 96,192 | 0.5 |", "| overlap | seam ratio |"):
         assert row in out
+
+
+def test_the_validation_part_is_what_training_holds_back(training_pairs):
+    options = Namespace(dataset="ORSSD", root=training_pairs, split="validation", validation=0.25, exclude=[])
+    held_back = {pair.stem for pair in choose_pairs(options)}
+    _, expected = split_validation(find_pairs("ORSSD", training_pairs, "train"), 0.25, 2021)
+    assert held_back == {pair.stem for pair in expected} != set()
+    options.exclude = sorted(held_back)[:1]
+    assert {pair.stem for pair in choose_pairs(options)} == held_back - set(options.exclude)
+    options.split = "train"
+    assert not set(options.exclude) & {pair.stem for pair in choose_pairs(options)}
