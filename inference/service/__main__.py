@@ -4,6 +4,11 @@ python -m inference.service                              the shipped network at 
 curl --data-binary @IMAGE.jpg http://127.0.0.1:8000/saliency > map.png
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("the service has ended")  # before the imports, which take seconds
+
 import argparse
 import os
 import socket
@@ -80,10 +85,7 @@ def main() -> None:
         create_app(network, limits), log_level="warning", server_header=False, timeout_graceful_shutdown=10,
         timeout_keep_alive=5, limit_concurrency=4 * options.queue + 16,
     )  # fmt: skip
-    try:
-        uvicorn.Server(config).run([listening])
-    except KeyboardInterrupt:
-        sys.exit(130)
+    uvicorn.Server(config).run([listening])
 
 
 def _family(host: str) -> socket.AddressFamily:
@@ -91,4 +93,4 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)
