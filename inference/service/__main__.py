@@ -11,6 +11,7 @@ if __name__ == "__main__":
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import warnings
@@ -85,6 +86,9 @@ def main() -> None:
         create_app(network, limits), log_level="warning", server_header=False, timeout_graceful_shutdown=10,
         timeout_keep_alive=5, limit_concurrency=4 * options.queue + 16,
     )  # fmt: skip
+    # uvicorn raises a signal again, inside its loop, when it has answered what it was asked.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     uvicorn.Server(config).run([listening])
 
 
