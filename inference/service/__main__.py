@@ -89,7 +89,11 @@ def main() -> None:
     # uvicorn raises a signal again, inside its loop, when it has answered what it was asked.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    uvicorn.Server(config).run([listening])
+    try:
+        uvicorn.Server(config).run([listening])
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C: the service has ended", file=sys.stderr)
+        sys.exit(130)
 
 
 def _family(host: str) -> socket.AddressFamily:
