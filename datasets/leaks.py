@@ -8,17 +8,21 @@ from pathlib import Path
 
 import yaml
 
-from datasets.catalog import image_files
+from datasets.catalog import IMAGE_SUFFIXES, image_files
 from datasets.descriptors import describe
 from datasets.io import open_image
 from datasets.near_duplicates import Entry, NearDuplicate, grouped
 from datasets.report import Finding
 from datasets.side_by_side import draw_pairs
 from utils.files import atomic_path, atomic_write
+from utils.outputs import check_file
 from utils.text import one_line
 
 TRAINING = ("train", "folders")
 """Parts that are trained on: the training split, or the folders that are checked."""
+
+LISTS = ("train.txt", "test.txt")
+"""Files of a data set that list its images."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +50,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the test images that are near-duplicates of training images, one stem a line",
     )
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raise OSError or ValueError where a file that the options name cannot be written, or is one of the data set's."""
+    named = {
+        "--json": options.json, "--write-exclude": options.write_exclude,
+        "--write-exclude-test": options.write_exclude_test, "--pictures": options.pictures,
+    }  # fmt: skip
+    outputs = {option: path for option, path in named.items() if path is not None}
+    if len({path.absolute() for path in outputs.values()}) < len(outputs):
+        raise ValueError(f"{' and '.join(outputs)} name one file: give each its own")
+    folders = [path for path in (options.root, options.images, options.masks, *options.against) if path]
+    for option, path in outputs.items():
+        check_file(path, option)
+        inside = any(folder.resolve() in path.resolve().parents for folder in folders)
+        if inside and path.exists() and (path.suffix.lower() in IMAGE_SUFFIXES or path.name in LISTS):
+            raise ValueError(f"{option} {path} is a file of the data set: give another name")
 
 
 def write_outputs(pairs: Sequence[NearDuplicate], options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,13 @@ def check_folder(folder: Path, option: str = "--output") -> None:
     for part in folder.parts:
         if len(os.fsencode(part)) > 255:
             raise OSError(f"{option} {folder} cannot be created: {part[:40]}… is longer than 255 bytes")
+
+
+def refuse_inputs(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
+    """Raise ValueError where an output is one of the files that a command reads, by whatever name."""
+    for path in inputs:
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
+            raise ValueError(f"{option} {output} is {path}, which this command reads: give another name")
 
 
 def check_file(path: Path, option: str = "--output") -> None:
