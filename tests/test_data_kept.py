@@ -17,7 +17,13 @@ from inference.plan import plan_maps
 from tests.helpers import ROOT, binary, picture
 from tools import average_weights, convert_released, prune
 
-NAMES = ["a b.safetensors", "it's \"a\".safetensors", "-odd.safetensors", "\u043a\u0430\u0440\u0442\u0430.safetensors", "two\nlines.safetensors"]  # fmt: skip
+NAMES = [
+    "a b.safetensors",
+    'it\'s "a".safetensors',
+    "-odd.safetensors",
+    "\u043a\u0430\u0440\u0442\u0430.safetensors",
+    "two\nlines.safetensors",
+]
 
 
 def ended(main: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
@@ -64,7 +70,7 @@ def test_an_export_does_not_replace_weights_of_another_kind(small_weights: Path,
     pytest.importorskip("openvino")
     pytest.importorskip("onnxscript")
     (tmp_path / "pytorch_model.bin").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="pytorch_model.bin is there without pytorch_model.xml"):
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin is there without pytorch_model\.xml"):
         export(small_weights, "openvino", tmp_path / "pytorch_model.xml")
     assert (tmp_path / "pytorch_model.bin").read_bytes() == b"mine"
 
@@ -76,10 +82,10 @@ def test_maps_do_not_replace_masks(tmp_path: Path) -> None:
         (folder / "ships").mkdir(parents=True)
         for stem, _ in names:
             Image.fromarray(kind).save(folder / f"{stem}.png")
-    with pytest.raises(ValueError, match="0001.png looks like a mask"):
+    with pytest.raises(ValueError, match=r"0001\.png looks like a mask"):
         plan_maps(names, masks)
     (masks / "0001.png").write_text("no picture")
-    with pytest.raises(ValueError, match="0002.png looks like a mask"):
+    with pytest.raises(ValueError, match=r"0002\.png looks like a mask"):
         plan_maps(names, masks)
     assert len(plan_maps(names, masks, "_map").images) == 2
     assert plan_maps(names, masks, resume=True).kept == 2
