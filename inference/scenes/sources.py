@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets.catalog import IMAGE_SUFFIXES
+from utils.text import read_text
 
 RASTER_SUFFIXES = IMAGE_SUFFIXES | {".gtiff", ".vrt", ".jp2", ".j2k", ".img", ".ntf", ".nitf", ".gif", ".asc", ".bil"}
 """Suffixes of the rasters that are found in a folder. Named by itself, any raster that GDAL reads is taken."""
@@ -81,7 +82,7 @@ def _found(source: str, output: Path) -> list[tuple[str, str]]:
     if path.suffix.lower() not in LIST_SUFFIXES:
         return [(_stem(source), source)]
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 list of scenes: {error}") from error
     if not lines:
