@@ -236,7 +236,7 @@ def _config(arguments: argparse.Namespace) -> TableConfig:
         source = MaskSource(masks=arguments.masks)
     else:
         source = MaskSource(root=arguments.root, split=arguments.split or "test")
-    name = check_name(arguments.dataset or arguments.masks.resolve().name)
+    name = check_name(arguments.dataset or Path(os.path.realpath(arguments.masks)).name)
     maps = {(method, name): folder for method, folder in maps_by_method(arguments.maps).items()}
     return TableConfig({name: source}, maps)
 

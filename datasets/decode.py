@@ -110,6 +110,8 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
             file = BytesIO(one_band_contiguous(file))
     try:
         opened = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{one_line(error).partition(',')[0]}: {SMALLER}") from error
     except UnidentifiedImageError as error:
         if layout:
             raise ValueError(f"it has {layout}: {REMEDY}") from error

@@ -1,6 +1,7 @@
 """Report near-duplicates, and write what to exclude so that no test image is trained on."""
 
 import argparse
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from multiprocessing.pool import ThreadPool
@@ -64,7 +65,8 @@ def check_outputs(options: argparse.Namespace) -> None:
     folders = [path for path in (options.root, options.images, options.masks, *options.against) if path]
     for option, path in outputs.items():
         check_file(path, option)
-        inside = any(folder.resolve() in path.resolve().parents for folder in folders)
+        above = Path(os.path.realpath(path)).parents
+        inside = any(Path(os.path.realpath(folder)) in above for folder in folders)
         if inside and path.exists() and (path.suffix.lower() in IMAGE_SUFFIXES or path.name in LISTS):
             raise ValueError(f"{option} {path} is a file of the data set: give another name")
 
@@ -91,7 +93,7 @@ def comparable(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries without files that another entry names, as where --against holds a split of the set."""
     by_path: dict[Path, Entry] = {}
     for entry in entries:
-        by_path.setdefault(entry.path.resolve(), entry)
+        by_path.setdefault(Path(os.path.realpath(entry.path)), entry)
     return list(by_path.values())
 
 

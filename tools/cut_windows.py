@@ -63,8 +63,12 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not 32 <= options.sides[0] <= options.sides[1]:
         parser.error(f"--sides must be two sides from 32, the least first, not {options.sides}")
-    if options.num_windows < 1 or options.size < 32 or not 0 <= options.empty <= 1:
-        parser.error("--num-windows must be at least 1, --size at least 32, --empty a part in [0, 1]")
+    if options.workers is not None and not 1 <= options.workers <= 1024:
+        parser.error(f"--workers must be from 1 to 1024, not {options.workers}")
+    if not 0 <= options.validation < 1:
+        parser.error(f"--validation must be a part in [0, 1), not {options.validation:g}")
+    if options.num_windows < 1 or not 32 <= options.size <= 4096 or not 0 <= options.empty <= 1:
+        parser.error("--num-windows must be at least 1, --size 32 to 4096, --empty a part in [0, 1]")
     if options.output.exists():
         parser.error(f"--output {options.output} is there already: name a new folder")
     return options

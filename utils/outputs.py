@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.files import refuse_special
+
 _OF_ONE_ITEM = {
     getattr(errno, name, -1)
     for name in (
@@ -72,4 +74,5 @@ def check_file(path: Path, option: str = "--output") -> None:
     """Raise OSError unless a file can be written; as `check_folder` of its folder."""
     if path.is_dir():
         raise OSError(f"{option} {path} is a folder: give a file")
+    refuse_special(path)
     check_folder(path.parent, option)
