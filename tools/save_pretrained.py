@@ -12,7 +12,6 @@ if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 
 from models.huggingface import PretrainedDetector
 from models.weights import load_detector
-from utils.files import atomic_write, temporary_folder
+from utils.files import atomic_write, move_folder, temporary_folder
 from utils.text import one_line, read_text
 
 FRONT_MATTER = """---
@@ -96,7 +95,7 @@ def main() -> None:
         with temporary_folder(options.output.parent) as folder:
             atomic_write(folder / "made" / "README.md", card.encode())  # before the network: the mixin keeps it
             _save(network, folder / "made", options.output)
-            os.rename(folder / "made", options.output)  # a new folder, or in the place of an empty one
+            move_folder(folder / "made", options.output)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.output}: {', '.join(sorted(path.name for path in options.output.iterdir()))}")

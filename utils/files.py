@@ -78,6 +78,12 @@ def move_into_place(source: Path, path: Path) -> None:
     os.replace(source, path)
 
 
+def move_folder(source: Path, path: Path) -> None:
+    """Rename a complete folder to `path`, on the same disk: a new folder, or one in the place of an empty one."""
+    with _explained(path):
+        os.rename(source, path)
+
+
 def atomic_write(path: Path, content: str | bytes) -> None:
     """Write `content` (text as UTF-8) to `path`; errors as `atomic_path`."""
     with atomic_file(path) as file:
