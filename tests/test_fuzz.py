@@ -113,3 +113,8 @@ def test_damaged_files_are_accepted_or_refused_in_one_line(small_weights: Path, 
     capsys.readouterr()
     print(dict(counts))
     assert counts["configuration refused"]
+
+
+def test_a_configuration_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text("data: &a\n  more: *a\n")
+    assert outcome(lambda: parse(["--config", str(tmp_path / "loop.yaml")])) == "refused"

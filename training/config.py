@@ -376,7 +376,10 @@ def _refuse_old_options(arguments: Sequence[str]) -> None:
             except (OSError, ValueError, yaml.YAMLError):
                 continue  # the parser reports it
             if isinstance(content, dict):
-                refuse_old_keys(content, str(path))
+                try:
+                    refuse_old_keys(content, str(path))
+                except RecursionError as error:
+                    raise ValueError(f"--config {path}: a key holds itself by a YAML alias; write it out") from error
 
 
 def _validated(values: dict[str, Any]) -> TrainingConfig:
