@@ -118,7 +118,7 @@ def scale_table(mosaic: Mosaic, images: dict[str, Path], network: SceneNetwork, 
         for text in options.context:
             context = tuple(float(side) for side in text.split(","))
             wishes = Wishes(context=context, overlap=overlap)
-            levels, _ = scene_map(mosaic.path, wishes, network, options.output / "work")
+            levels, _ = scene_map(mosaic.path, wishes, network, options.output / ".mosaic.unfinished")
             if len(context) == 1:
                 single[context[0]] = levels
             yield _row(text, f"{overlap:g}", levels, mosaic)
@@ -130,7 +130,7 @@ def seam_table(mosaic: Mosaic, network: SceneNetwork, options: Namespace) -> Ite
     """Yield the rows of the seam table: overlap and ratio."""
     for overlap in options.seam_overlap:
         wishes = Wishes(context=(float(SEAM_CONTEXT),), overlap=overlap)
-        levels, job = scene_map(mosaic.path, wishes, network, options.output / "work")
+        levels, job = scene_map(mosaic.path, wishes, network, options.output / ".mosaic.unfinished")
         axes = [(scale.rows, scale.columns) for scale in job.grid.scales]
         yield [f"{overlap:g}", f"{seam_ratio(levels, mosaic, axes):.2f}"]
 

@@ -21,7 +21,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,11 +44,17 @@ from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS
 from utils.files import atomic_files
-from utils.outputs import check_folder
+from utils.outputs import check_folder, refuse_inputs
 from utils.text import encodable
 
 if TYPE_CHECKING:
     from compute_results.groups import Request
+
+REPLACED = [
+    *(f"{name}.{ending}" for name in ("scores", "significance", "groups") for ending in ("csv", "md", "tex")),
+    "scores.json", "per_image.csv", "curves.csv",
+]  # fmt: skip
+"""Files of an earlier run that are replaced, or removed where the run has none of them."""
 
 
 def main() -> None:
@@ -62,13 +68,16 @@ def main() -> None:
         if not protocols:
             raise ValueError(f"choose --protocol {' or '.join(PROTOCOLS)}: their figures cannot be compared")
         folders = _folders(protocols, arguments.output or config.output)
+        _keep_inputs(arguments, folders.values())
         tables = score_all(config, protocols, arguments)
         files = {protocol: render(scores) for protocol, scores in tables.items()}
         shown = "\n".join(str(found.pop("")) for found in files.values())
+        older = {folder for folder in folders.values() if (folder / "scores.json").is_file()}
         atomic_files({folders[name] / file: text for name, texts in files.items() for file, text in texts.items()})
         print(shown, end="")
         for protocol, folder in folders.items():
-            _remove_older(folder, files[protocol])
+            if folder in older:
+                _remove_older(folder, files[protocol])
             print(f"Written to {folder}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -151,6 +160,14 @@ def render(scores: Scores) -> dict[str, str | bytes]:
     return {name: encodable(content) if isinstance(content, str) else content for name, content in files.items()}
 
 
+def _keep_inputs(arguments: argparse.Namespace, folders: Iterable[Path]) -> None:
+    """Raise ValueError where a file that the command reads would be replaced or removed by the scores."""
+    read = [arguments.config, arguments.exclude, *map(Path, arguments.groups or ())]
+    for folder in folders:
+        for name in REPLACED:
+            refuse_inputs(folder / name, [path for path in read if path is not None])
+
+
 def _remove_older(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """Remove comparisons and groups of an earlier run, if this run has none."""
     from compute_results import comparison_tables
@@ -219,7 +236,7 @@ def _config(arguments: argparse.Namespace) -> TableConfig:
         source = MaskSource(masks=arguments.masks)
     else:
         source = MaskSource(root=arguments.root, split=arguments.split or "test")
-    name = check_name(arguments.dataset or arguments.masks.resolve().name)
+    name = check_name(arguments.dataset or Path(os.path.realpath(arguments.masks)).name)
     maps = {(method, name): folder for method, folder in maps_by_method(arguments.maps).items()}
     return TableConfig({name: source}, maps)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from compute_results.matching import Matching
 from datasets.catalog import composed
+from utils.text import read_text
 
 
 def read_stems(path: Path) -> list[str]:
@@ -15,7 +16,7 @@ def read_stems(path: Path) -> list[str]:
         ValueError: the file is not UTF-8, or names no stem.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(path).splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"--exclude {path} is not UTF-8 text: save it as UTF-8, one stem a line") from error
     stems = list(dict.fromkeys(composed(line) for line in lines if line and not line.startswith("#")))

@@ -38,7 +38,7 @@ from compute_results.protocols.authors import score_image
 from datasets.catalog import DATASETS, Pair, find_pairs, pair_folders
 from datasets.io import open_image, read_map, read_mask
 from utils.files import atomic_write
-from utils.outputs import check_file
+from utils.outputs import check_file, refuse_inputs
 from utils.text import encodable
 
 CELL = 224
@@ -179,6 +179,8 @@ def main() -> None:
             raise ValueError(f"--num-images {options.num_images}: give at least 1")
         check_file(options.output)
         rows = _find_rows(options)
+        for row in rows:
+            refuse_inputs(options.output, [row.image, row.mask, *row.maps.values()])
         atomic_write(options.output, draw_gallery(rows))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

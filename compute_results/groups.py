@@ -12,6 +12,7 @@ A CSV file has a line of headings. Its column `stem` names the images; every oth
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,7 @@ import pandas as pd
 from compute_results.mask_features import MaskFeatures
 from compute_results.result import GroupScores, Scores
 from compute_results.significance import figures_over
+from utils.text import read_text
 
 BUILT_IN = ("size", "objects", "border")
 
@@ -170,13 +172,11 @@ def _border(features: MaskFeatures) -> str:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            headings, *lines = [[cell.strip() for cell in line] for line in csv.reader(file, strict=True) if line] or [
-                []
-            ]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"--groups {path} is not CSV in UTF-8: {error}") from error
+    try:
+        text = io.StringIO(read_text(path, newline=""), newline="")
+        headings, *lines = [[cell.strip() for cell in line] for line in csv.reader(text, strict=True) if line] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"--groups {path} is not CSV in UTF-8: {error}") from error
     if "stem" not in headings or len(set(headings) - {"stem", "dataset"}) < 1:
         found = ", ".join(headings) or "no columns"
         raise ValueError(f"--groups {path} has {found} in its first line: it needs stem and a column to group by")

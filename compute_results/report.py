@@ -114,7 +114,7 @@ def _input(options: argparse.Namespace) -> tuple[list[Pair], TableConfig]:
         )
     if options.images and options.masks and not options.root:
         pairs, source = pair_folders(options.images, options.masks), MaskSource(masks=options.masks)
-        name = check_name(options.dataset or options.images.resolve().name)
+        name = check_name(options.dataset or Path(os.path.realpath(options.images)).name)
     elif options.dataset and not (options.images or options.masks):
         sample = options.root is None and options.dataset.casefold() == "sample"
         root = SAMPLE_ROOT if sample else options.root

@@ -29,7 +29,7 @@ from compute_results.matching import find_masks
 from compute_results.options import check_name
 from compute_results.protocols import PROTOCOLS
 from datasets.catalog import Split, find_pairs
-from utils.text import one_line
+from utils.text import one_line, read_text
 
 _EVERY = "{dataset}"
 _RENAMED = {"out": "output"}
@@ -140,7 +140,7 @@ def read_table_config(path: Path) -> TableConfig:
         ValueError: the file is not YAML, or has another layout; the message is one line.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
+        content = yaml.load(read_text(path), UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {one_line(error)}") from error
     try:

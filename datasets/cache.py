@@ -31,15 +31,15 @@ _SHOWN = 5
 
 
 def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
-    """Return the type of a pair's record for views of `size` (H, W), all uint8.
+    """Return the type of a pair's record for views of `size` (H, W), uint8.
 
     `rgb` and `ycbcr` (full-range, JPEG) are H×W×3. `fine` holds the SR target's three channels and the mask as a
-    fourth, at `detail` times twice that size. `warnings` holds the bits of `FileWarning`.
+    fourth, at `detail` times twice that size. `warnings`, uint16, holds the bits of `FileWarning`.
     """
     height, width = size
     fine = (round(2 * height * detail), round(2 * width * detail), 4)
     shapes = {"rgb": (height, width, 3), "ycbcr": (height, width, 3), "fine": fine}
-    return np.dtype([(name, np.uint8, shapes[name]) for name in VIEWS] + [("warnings", np.uint8)])
+    return np.dtype([(name, np.uint8, shapes[name]) for name in VIEWS] + [("warnings", np.uint16)])
 
 
 def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0, reading: Reading = AS_STORED) -> np.ndarray:

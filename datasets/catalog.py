@@ -13,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from utils.text import read_text
+
 Split = Literal["train", "test"]
 
 IMAGE_SUFFIXES = frozenset({
@@ -216,7 +218,7 @@ def read_listing(listing: Path) -> list[str]:
         ValueError: the file is not UTF-8 text.
     """
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(listing).splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{listing} is not a UTF-8 text file: {error}") from error
     names = [PurePosixPath(line.strip().replace("\\", "/")) for line in lines if line.strip()]
@@ -364,7 +366,7 @@ def _below(folder: Path, leave_out: Path | None, passed: Counter[str]) -> Iterat
 def _listed(listing: Path) -> list[tuple[str, str]]:
     """Return (stem, image) of each line."""
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(listing).splitlines()
     except UnicodeDecodeError as error:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"{listing} is neither an image ({suffixes}) nor a UTF-8 list of images") from error

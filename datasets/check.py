@@ -41,7 +41,7 @@ from datasets.catalog import (
 from datasets.descriptors import Descriptor, describe
 from datasets.file_warnings import TEXTS, FileWarning
 from datasets.io import AS_STORED, Reading
-from datasets.leaks import add_options, comparable, entries_in, near_duplicate_findings, write_outputs
+from datasets.leaks import add_options, check_outputs, comparable, entries_in, near_duplicate_findings, write_outputs
 from datasets.near_duplicates import Entry, find_near_duplicates
 from datasets.pairs import ErrorKind, PairError, inspect_pair
 from datasets.raster import parse_bands, parse_range
@@ -259,6 +259,7 @@ def main() -> None:
             parse_bands(options.bands) if options.bands else None,
             parse_range(options.range) if options.range else None,
         )
+        check_outputs(options)
         if by_name:
             report = check_dataset(options.dataset, options.root, options.workers, reading, options.against)
         else:

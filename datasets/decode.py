@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from datasets.damage import jpeg_damage, tiff_damage
 from datasets.file_warnings import FileWarning
 from datasets.tiff import TiffLayout, one_band_contiguous, tiff_layout
 from utils.text import one_line
@@ -50,7 +51,7 @@ class Decoded:
     Attributes:
         image: the first frame, as stored, in any of Pillow's modes.
         bits: bits of a stored value: Pillow keeps only 8 of the 16 of a color file.
-        warnings: TURNED, FRAMES and HIDDEN.
+        warnings: TURNED, FRAMES, HIDDEN and DAMAGED.
         layout: of a TIFF file.
     """
 
@@ -109,6 +110,8 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
             file = BytesIO(one_band_contiguous(file))
     try:
         opened = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{one_line(error).partition(',')[0]}: {SMALLER}") from error
     except UnidentifiedImageError as error:
         if layout:
             raise ValueError(f"it has {layout}: {REMEDY}") from error
@@ -121,6 +124,7 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
         bits = stored_bits(image, layout)
         orientation = _orientation(image) if layout else 1
         frames = _frames(image, layout)
+        tags = image.tag_v2 if layout and isinstance(image, TiffImagePlugin.TiffImageFile) else None
         image.load()
         orientation = orientation if layout else _orientation(image)
         if layout and orientation in _UNDONE:
@@ -128,6 +132,12 @@ def decode_opened(file: BinaryIO, layout: TiffLayout | None) -> Decoded:
         found = frames | hidden(image, layout)
         if orientation != 1:
             found |= FileWarning.TURNED
+        if tags is not None:
+            assert layout
+            found |= tiff_damage(file, tags, image.width * image.height * layout.bands * max(layout.bits // 8, 1))
+        elif opened.format in ("JPEG", "MPO"):
+            file.seek(0)
+            found |= jpeg_damage(file.read())
         return Decoded(image, bits, found, layout)
 
 

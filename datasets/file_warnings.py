@@ -15,12 +15,13 @@ DARK_SHARE = 1e-3
 
 
 class FileWarning(IntFlag):
-    """Unusual properties of a file; all but LARGE fit into a byte, for the cache.
+    """Unusual properties of a file; all fit into two bytes, for the cache.
 
     Of masks: EMPTY: no foreground: no pixel is 128 or more. FULL: every pixel is 255. GRAY: values other than 0 and
     255. COLORED: colors, which count as foreground (in a map: colors, of which the luma is taken).
     Of any file: TURNED: an EXIF orientation, which is not applied. DARK: an image all but black. FRAMES: several
     frames or pages, of which the first is read. HIDDEN: transparent or nodata pixels, whose stored values are read.
+    DAMAGED: data that the decoder finds corrupt, and reads all the same.
     Of inference: LARGE: many times larger than the network's input.
     """
 
@@ -33,6 +34,7 @@ class FileWarning(IntFlag):
     FRAMES = 64
     HIDDEN = 128
     LARGE = 256
+    DAMAGED = 512
 
 
 TEXTS = {
@@ -52,6 +54,10 @@ TEXTS = {
     FileWarning.HIDDEN: (
         "file has transparent or nodata pixels, whose stored values are read",
         "files have transparent or nodata pixels, whose stored values are read",
+    ),
+    FileWarning.DAMAGED: (
+        "file is damaged, some of its pixels may be wrong: copy it again",
+        "files are damaged, some of their pixels may be wrong: copy them again",
     ),
     FileWarning.LARGE: (
         "image is more than 10 times as large as the network's input: small objects vanish; --scene reads windows",

@@ -64,6 +64,10 @@ def inspect_image(path: Path | str, reading: Reading = AS_STORED) -> tuple[Image
     """
     if reading:
         return _by_bands(path, reading)
+    pixels, found = _jpeg(path)
+    if pixels is not None:
+        image = Image.fromarray(pixels)
+        return image, found | (FileWarning.DARK if is_dark(image) else FileWarning(0))
     with naming(path):
         decoded = decode(path)
         image = image_rgb(decoded)

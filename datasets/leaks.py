@@ -1,6 +1,7 @@
 """Report near-duplicates, and write what to exclude so that no test image is trained on."""
 
 import argparse
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from multiprocessing.pool import ThreadPool
@@ -8,17 +9,21 @@ from pathlib import Path
 
 import yaml
 
-from datasets.catalog import image_files
+from datasets.catalog import IMAGE_SUFFIXES, image_files
 from datasets.descriptors import describe
 from datasets.io import open_image
 from datasets.near_duplicates import Entry, NearDuplicate, grouped
 from datasets.report import Finding
 from datasets.side_by_side import draw_pairs
 from utils.files import atomic_path, atomic_write
+from utils.outputs import check_file
 from utils.text import one_line
 
 TRAINING = ("train", "folders")
 """Parts that are trained on: the training split, or the folders that are checked."""
+
+LISTS = ("train.txt", "test.txt")
+"""Files of a data set that list its images."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +53,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raise OSError or ValueError where a file that the options name cannot be written, or is one of the data set's."""
+    named = {
+        "--json": options.json, "--write-exclude": options.write_exclude,
+        "--write-exclude-test": options.write_exclude_test, "--pictures": options.pictures,
+    }  # fmt: skip
+    outputs = {option: path for option, path in named.items() if path is not None}
+    if len({path.absolute() for path in outputs.values()}) < len(outputs):
+        raise ValueError(f"{' and '.join(outputs)} name one file: give each its own")
+    folders = [path for path in (options.root, options.images, options.masks, *options.against) if path]
+    for option, path in outputs.items():
+        check_file(path, option)
+        above = Path(os.path.realpath(path)).parents
+        inside = any(Path(os.path.realpath(folder)) in above for folder in folders)
+        if inside and path.exists() and (path.suffix.lower() in IMAGE_SUFFIXES or path.name in LISTS):
+            raise ValueError(f"{option} {path} is a file of the data set: give another name")
+
+
 def write_outputs(pairs: Sequence[NearDuplicate], options: argparse.Namespace) -> None:
     """Write the files that the options name.
 
@@ -70,7 +93,7 @@ def comparable(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries without files that another entry names, as where --against holds a split of the set."""
     by_path: dict[Path, Entry] = {}
     for entry in entries:
-        by_path.setdefault(entry.path.resolve(), entry)
+        by_path.setdefault(Path(os.path.realpath(entry.path)), entry)
     return list(by_path.values())
 
 

@@ -81,8 +81,8 @@ def inspect_pair(pair: Pair, reading: Reading = AS_STORED) -> InspectedPair:
     - The mask is no mask: more than half of its pixels are neither black nor white (within `NEAR`), or it holds grays
       while the image is all black and white.
 
-    Changed bytes that leave a readable file are found in PNG files, which have checksums. Of JPEG, BMP, TIFF and WebP
-    files only a JPEG with a lost end is found.
+    Changed bytes that leave a readable file are found in PNG files and deflated TIFF files, which have checksums. A
+    JPEG's lost end is an error, other corrupt data that libjpeg finds a warning. Of other formats it stays unknown.
     """
     image, image_warnings, image_errors = _opened(pair.image, lambda path: inspect_image(path, reading))
     mask, mask_warnings, mask_errors = _opened(pair.mask, inspect_mask)

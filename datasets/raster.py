@@ -6,6 +6,7 @@ rasterio is optional (requirements-scenes.txt) and is imported when a raster is 
 import importlib
 import math
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -112,12 +113,24 @@ def open_raster(path: Path | str, **options: Any) -> Iterator[Any]:
         ValueError: rasterio is missing, or GDAL cannot open or read the raster; the message is one line.
     """
     rasterio = rasterio_module()
+    if what := _never_ends(path):
+        raise ValueError(f"{path} cannot be read: it is {what}, and GDAL would wait for it")
     with gdal_environment(), raster_errors(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             dataset = rasterio.open(path, **options)
         with dataset:
             yield dataset
+
+
+def _never_ends(path: Path | str) -> str:
+    """Return what a path is that blocks whoever opens it, or ''; GDAL's own names and addresses are no paths."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "")
 
 
 def describe(dataset: Any) -> Raster:

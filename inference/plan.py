@@ -1,13 +1,20 @@
 """Find the images that a command asks for, and decide which maps are still to be made. Reads file names, no image."""
 
+import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from datasets.catalog import Split, find_images, images_at
-from datasets.io import AS_STORED, Reading
+from datasets.io import AS_STORED, Reading, inspect_map
 from utils.outputs import check_folder
 from utils.unfinished import remove_unfinished
+
+LOOKED_AT = 100
+"""Older files that are looked at before they are replaced."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,14 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
         resume: keep the maps that exist; otherwise they are replaced.
 
     Raises:
-        ValueError: a map would overwrite one of the images.
+        ValueError: a map would overwrite one of the images, or a mask.
     """
     existing = {_identity(target) for stem, _ in images if os.path.exists(target := _map_file(output, stem, suffix))}
     for _, image in images if existing else ():
         if os.path.exists(image) and _identity(image) in existing:
             raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
+    if not resume:
+        _refuse_masks(output, [f"{stem}{suffix}.png" for stem, _ in images])
     for folder in {os.path.dirname(stem) for stem, _ in images}:
         remove_unfinished(output / folder)
     left = [(stem, image) for stem, image in images if not (resume and os.path.isfile(_map_file(output, stem, suffix)))]
@@ -80,6 +89,24 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
 
 def _map_file(output: Path, stem: str, suffix: str) -> Path:
     return output / f"{stem}{suffix}.png"
+
+
+def _refuse_masks(output: Path, names: Sequence[str]) -> None:
+    """Raise ValueError where maps would replace masks: of the first files that are there, one is black and white only.
+
+    Masks of a data set have the names of its maps, and cannot be had again.
+    """
+    there = (path for path in map(output.joinpath, names) if path.is_file())
+    for path in itertools.islice(there, LOOKED_AT):
+        try:
+            levels = np.bincount(inspect_map(path).pixels().ravel(), minlength=256)
+        except ValueError:
+            continue  # no picture
+        if levels[0] and levels[255] and not levels[1:255].any():
+            raise ValueError(
+                f"{path} looks like a mask, black and white only, and would be replaced by a map: "
+                "give another --output, or a --suffix"
+            )
 
 
 def _identity(path: Path | str) -> tuple[int, int]:

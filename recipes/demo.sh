@@ -39,6 +39,13 @@ for folder in "${folders[@]}"; do
         fail "$run/$folder exists and was not made by make demo: move it away, or remove it"
     fi
 done
+for file in maps.png table.md; do
+    if [ -e "$run/$file" ] || [ -L "$run/$file" ]; then
+        if [ ! -f "$run/scores/$marker" ] || [ -L "$run/$file" ] || [ -d "$run/$file" ]; then
+            fail "$run/$file exists and was not made by make demo: move it away, or remove it"
+        fi
+    fi
+done
 for folder in "${folders[@]}"; do
     rm -rf -- "./$run/$folder"
     mkdir -p -- "./$run/$folder"

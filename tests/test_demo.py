@@ -75,3 +75,20 @@ def test_bad_arguments_end_it_before_any_step(checkout: Path, arguments: list[st
     assert said.count("\n") == 1
     assert not steps
     assert not (checkout / "demo").exists()
+
+
+@pytest.mark.parametrize("name", ["maps.png", "table.md"])
+def test_a_file_it_did_not_write_is_kept(checkout: Path, name: str) -> None:
+    kept = checkout / "demo" / name
+    kept.parent.mkdir()
+    kept.write_text("kept")
+    status, said, steps = demo(checkout)
+    assert (status, steps) == (1, [])
+    assert f"demo/{name} exists and was not made by make demo" in said
+    assert kept.read_text() == "kept"
+    kept.rename(checkout / "mine")
+    assert demo(checkout)[0] == 0
+    kept.unlink(missing_ok=True)
+    kept.symlink_to(checkout / "mine")
+    assert demo(checkout)[0] == 1
+    assert (checkout / "mine").read_text() == "kept"

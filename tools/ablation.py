@@ -12,6 +12,11 @@ Any number of finished seeds is accepted; n is the number of seeds of a comparis
 two-sided 95 % interval of the paired t-test is excluded at the 2.5 % level.
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")  # before the imports, which take seconds
+
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -202,4 +207,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -29,6 +29,7 @@ from models.state import resample_positions
 from models.weights import load_detector, read_header, save_weights
 from tools.inspect_sr import load_checkpoint_network
 from training.checkpoint import FOLDER
+from utils.outputs import refuse_inputs
 
 
 def average(sources: Sequence[Path], output: Path, command: str = "") -> None:
@@ -41,8 +42,10 @@ def average(sources: Sequence[Path], output: Path, command: str = "") -> None:
         command: how it was made; recorded too.
 
     Raises:
-        FileNotFoundError, ValueError: as `models.weights.load_detector`; or the files are not of one detector.
+        FileNotFoundError, ValueError: as `models.weights.load_detector`; the files are not of one detector,
+            or one of them is `output`.
     """
+    refuse_inputs(output, sources)
     found = [_read(Path(source)) for source in sources]
     first = found[0][0]
     for source, (detector, _) in zip(sources, found, strict=True):

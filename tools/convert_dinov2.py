@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from models.weights import save_bare
+from utils.outputs import refuse_inputs
 from utils.text import one_line
 
 NAME = "vit_small_patch14_dinov2"
@@ -50,6 +51,7 @@ def convert(source: Path, output: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: no such file, the onnx package is missing, or the file holds another network.
     """
+    refuse_inputs(output, [source])
     network = timm.create_model(NAME, pretrained=False, num_classes=0)
     values = _read(source)
     try:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from models.encoders import load_encoder_weights
 from models.weights import save_bare
+from utils.outputs import refuse_inputs
 
 EPSILON = 1e-3
 """TensorFlow's, in these networks' batch norms."""
@@ -47,6 +48,7 @@ def convert(source: Path, output: Path) -> str:
     Raises:
         FileNotFoundError, ValueError: no such file, or it holds another network.
     """
+    refuse_inputs(output, [source])
     found = re.search(r"lite_?([0-4])", source.name)
     if not found:
         raise ValueError(f"{source}: the file's name does not say which of lite0 … lite4 it is; rename it")

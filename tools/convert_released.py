@@ -19,6 +19,7 @@ from models.config import SRALConfig
 from models.sral import SRAL, build_sral
 from models.state import fill
 from models.weights import save_weights
+from utils.outputs import refuse_inputs
 from utils.torch_file import read_torch_file
 
 _LAYERS = {  # ours -> released, inside a transposed aggregation block
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--pruned", action="store_true", help="write the inference network only")
     options = parser.parse_args()
     try:
+        refuse_inputs(options.output, [options.checkpoint])
         network = convert(read_checkpoint(options.checkpoint), str(options.checkpoint))
         kept = network.detector if options.pruned else network
         save_weights(options.output, kept, {"converted_from": options.checkpoint.name})

@@ -26,9 +26,10 @@ from tqdm import tqdm
 from datasets.catalog import DATASETS, Pair, find_pairs
 from datasets.io import resized
 from datasets.mosaics import Sample, mosaic, pack
-from datasets.pairs import open_pair
+from datasets.pairs import inspect_pair, open_pair
 from datasets.split import VALIDATION_SEED, split_validation
 from utils.files import atomic_file
+from utils.outputs import check_folder
 
 IMAGES_PER_MOSAIC = 16
 WINDOWS_PER_MOSAIC = 8
@@ -62,11 +63,20 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not 32 <= options.sides[0] <= options.sides[1]:
         parser.error(f"--sides must be two sides from 32, the least first, not {options.sides}")
-    if options.num_windows < 1 or options.size < 32 or not 0 <= options.empty <= 1:
-        parser.error("--num-windows must be at least 1, --size at least 32, --empty a part in [0, 1]")
+    if options.workers is not None and not 1 <= options.workers <= 1024:
+        parser.error(f"--workers must be from 1 to 1024, not {options.workers}")
+    if not 0 <= options.validation < 1:
+        parser.error(f"--validation must be a part in [0, 1), not {options.validation:g}")
+    if options.num_windows < 1 or not 32 <= options.size <= 4096 or not 0 <= options.empty <= 1:
+        parser.error("--num-windows must be at least 1, --size 32 to 4096, --empty a part in [0, 1]")
     if options.output.exists():
         parser.error(f"--output {options.output} is there already: name a new folder")
     return options
+
+
+def error_of(pair: Pair) -> str:
+    """Return why a pair cannot be trained on, in one line, or ''."""
+    return "; ".join(error.text for error in inspect_pair(pair).errors)
 
 
 def drawn_sample(pair: Pair, generator: np.random.Generator) -> Sample:
@@ -146,14 +156,22 @@ def main() -> None:
     try:
         pairs = find_pairs(options.dataset, options.root, "train")
         training, _ = split_validation(pairs, options.validation, VALIDATION_SEED, options.exclude)
+        check_folder(options.output)
         mosaics = range(-(-options.num_windows // WINDOWS_PER_MOSAIC))
         with ProcessPoolExecutor(options.workers) as pool:
-            windows = pool.map(partial(write_mosaic, pairs=training, options=options), mosaics)
+            errors = list(pool.map(error_of, training, chunksize=16))
+            sound = [pair for pair, error in zip(training, errors, strict=True) if not error]
+            print("".join(f"left out: {error}\n" for error in errors if error), end="", file=sys.stderr)
+            if not sound:
+                raise ValueError(f"no training pair of {options.root} can be used: python -m datasets.check lists why")
+            windows = pool.map(partial(write_mosaic, pairs=sound, options=options), mosaics)
             count = sum(tqdm(windows, total=len(mosaics), unit="mosaic"))
-            whole = sum(pool.map(partial(write_whole, options=options), training, chunksize=16))
+            whole = sum(pool.map(partial(write_whole, options=options), sound, chunksize=16))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{count} windows and {whole} whole images to {options.output}")
+    if left := len(training) - len(sound):
+        sys.exit(f"error: {left} of {len(training)} pairs cannot be used, see above; the set is made of the others")
 
 
 if __name__ == "__main__":

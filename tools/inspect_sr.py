@@ -36,6 +36,7 @@ from training.checkpoint import FOLDER, checkpoints, read_network
 from training.config import TrainingConfig, from_record
 from training.data import find_data
 from training.visualize import TILE, draw_validation
+from utils.outputs import check_file
 
 BATCH = 8
 BICUBIC = "bicubic"
@@ -177,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config, files = open_run(options.run, options.weights, options.host_file)
         if options.num_images < 1:
             raise ValueError(f"--num-images {options.num_images}: at least 1")
+        check_file(options.output)
         comparison = Comparison(config, options.num_images)
         lines = [("", "PSNR, dB", "SSIM"), _line(BICUBIC, comparison.add(BICUBIC, None))]
         for path in files:

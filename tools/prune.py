@@ -22,6 +22,7 @@ from torch import nn
 from models.fixres import at_resolution
 from models.hosts import release, run_host_file
 from models.weights import load_detector, read_header, save_bare, save_weights
+from utils.outputs import refuse_inputs
 
 
 def prune(
@@ -46,8 +47,9 @@ def prune(
 
     Raises:
         FileNotFoundError, ValueError: as `models.weights.load_detector` and `at_resolution`; `bare` for our own
-            detector; or `half` for a network with a value that fp16 cannot hold.
+            detector; `output` is `source`; or `half` for a network with a value that fp16 cannot hold.
     """
+    refuse_inputs(output, [source])
     detector = load_detector(source)
     if encoder_size is not None or token_grid is not None:
         detector = at_resolution(detector, encoder_size, token_grid)

@@ -15,9 +15,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from models.huggingface import PretrainedDetector
 from models.weights import load_detector
-from utils.files import atomic_write
+from utils.files import atomic_write, move_folder, temporary_folder
+from utils.text import one_line, read_text
 
 FRONT_MATTER = """---
 library_name: sral
@@ -67,12 +70,19 @@ def model_card(network: PretrainedDetector, name: str, card: Path | None) -> str
         FileNotFoundError: there is no such card.
     """
     if card is not None:
-        return FRONT_MATTER + card.read_text(encoding="utf-8")
+        return FRONT_MATTER + read_text(card)
     config = network.detector.config
     parameters = sum(parameter.numel() for parameter in network.parameters())
     height, width = config.input_size
     encoder = config.encoder
     return FRONT_MATTER + CARD.format(name=name, encoder=encoder, parameters=parameters, height=height, width=width)
+
+
+def _save(network: PretrainedDetector, folder: Path, output: Path) -> None:
+    try:
+        network.save_pretrained(folder)
+    except SafetensorError as error:  # which is not an OSError
+        raise OSError(f"{output} cannot be written: {one_line(error)}") from error
 
 
 def main() -> None:
@@ -82,9 +92,10 @@ def main() -> None:
     try:
         network = PretrainedDetector(load_detector(options.source))
         card = model_card(network, options.source.stem, options.card or (beside if beside.is_file() else None))
-        options.output.mkdir(parents=True, exist_ok=True)
-        atomic_write(options.output / "README.md", card.encode())  # before the network: the mixin keeps what is there
-        network.save_pretrained(options.output)
+        with temporary_folder(options.output.parent) as folder:
+            atomic_write(folder / "made" / "README.md", card.encode())  # before the network: the mixin keeps it
+            _save(network, folder / "made", options.output)
+            move_folder(folder / "made", options.output)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.output}: {', '.join(sorted(path.name for path in options.output.iterdir()))}")

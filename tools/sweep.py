@@ -54,7 +54,7 @@ from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
 from training.config import TrainingConfig, differences, flatten, parse
 from utils.files import atomic_files
-from utils.text import one_line
+from utils.text import one_line, read_text
 
 SET_BY_SWEEP = ("config", "output", "seed", "resume")
 
@@ -214,7 +214,7 @@ def sweep_of(arguments: Sequence[str]) -> tuple[Sweep, argparse.Namespace]:
     content: Any = {}
     if options.list:
         try:
-            content = yaml.load(options.list.read_text(encoding="utf-8"), UniqueKeys)
+            content = yaml.load(read_text(options.list), UniqueKeys)
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise ValueError(f"{options.list} cannot be read: {error}") from error
         if not isinstance(content, dict):

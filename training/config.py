@@ -36,7 +36,7 @@ from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
 from models.losses import LossWeights
 from training.text_names import arguments_with_text_names, with_text_names
 from utils.config import explained, nearest
-from utils.text import one_line
+from utils.text import one_line, read_text
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -271,7 +271,7 @@ class OneLineParser(ArgumentParser):
     def parse_path(self, path: Any, *arguments: Any, **options: Any) -> Namespace:
         """Parse a configuration file; jsonargparse itself reads it in the locale's encoding."""
         try:
-            content = Path(path).expanduser().read_text(encoding="utf-8-sig")
+            content = read_text(Path(path).expanduser())
         except (OSError, UnicodeDecodeError) as error:
             self.error(f"--config {path} cannot be read: {error}")
         return self.parse_string(content, str(path), *arguments, **options)
@@ -373,11 +373,14 @@ def _refuse_old_options(arguments: Sequence[str]) -> None:
         if option == "--config":
             path = Path(value if has_value else "".join(arguments[index + 1 : index + 2]))
             try:
-                content = yaml.safe_load(path.read_text(encoding="utf-8"))
+                content = yaml.safe_load(read_text(path))
             except (OSError, ValueError, yaml.YAMLError):
                 continue  # the parser reports it
             if isinstance(content, dict):
-                refuse_old_keys(content, str(path))
+                try:
+                    refuse_old_keys(content, str(path))
+                except RecursionError as error:
+                    raise ValueError(f"--config {path}: a key holds itself by a YAML alias; write it out") from error
 
 
 def _validated(values: dict[str, Any]) -> TrainingConfig:

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from utils.devices import has_bf16
+from utils.devices import has_bf16, use_threads
 from utils.environment import check_environment, launched_processes, leave_launchers, saying_that_it_waits
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -48,7 +48,7 @@ def build_accelerator(
     on_cpu = device == "cpu" or not has_gpu or for_cpu
     precision = find_precision(precision, on_cpu)
     if threads:
-        torch.set_num_threads(threads)
+        use_threads(threads)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
     # A static graph accepts parameters that no loss reaches (the SR features without guidance).
     distributed = DistributedDataParallelKwargs(

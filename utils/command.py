@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
-from typing import NoReturn
 
 from utils.text import one_line
 from utils.unfinished import forget_all
@@ -54,6 +53,8 @@ def begin(remark: str = "") -> None:
     Args:
         remark: what to say after a signal: what is there already, and how to go on.
     """
+    if not _is_program(sys._getframe(1)):
+        return
     _Command.process, _Command.remark = os.getpid(), remark
     warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(message)}\n"
     for stream in (sys.stdout, sys.stderr):
@@ -70,8 +71,14 @@ def say_when_stopped(remark: str) -> None:
     _Command.remark = remark
 
 
-def run(main: Callable[[], object]) -> NoReturn:
-    """Call `main`, and end the process: every error and every signal is one line on standard error."""
+def run(main: Callable[[], object]) -> None:
+    """Call `main`, and end the process: every error and every signal is one line on standard error.
+
+    Where the command is not this process's program, as under runpy or a profiler, `main` is called and no more.
+    """
+    if _Command.process != os.getpid():
+        main()
+        return
     try:
         status = _status_of(main)
     except Stopped as error:  # a signal in the moment when an error was to be printed
@@ -90,6 +97,14 @@ def run(main: Callable[[], object]) -> NoReturn:
             if not status:
                 status = _closed() if isinstance(error, BrokenPipeError) else _say(f"error: standard output: {error}")
     sys.exit(status)
+
+
+def _is_program(frame: FrameType | None) -> bool:
+    """Return whether a module's frame is that of `python FILE` or `python -m MODULE`."""
+    while frame is not None and (frame := frame.f_back) is not None:
+        if frame.f_code.co_filename != "<frozen runpy>":
+            return False
+    return True
 
 
 def _status_of(main: Callable[[], object]) -> int:

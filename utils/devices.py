@@ -66,17 +66,23 @@ def has_bf16(on_cpu: bool) -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+MOST_THREADS = 4096
+"""More than any machine has cores."""
+
+
 def use_threads(count: int | None) -> None:
     """Let this process's networks compute on so many threads; None leaves it at OMP_NUM_THREADS or the cores.
 
     torch's count is everybody's: the other runtimes are told what torch has.
 
     Raises:
-        ValueError: less than one.
+        ValueError: less than one, or more than `MOST_THREADS`.
     """
     if count is not None:
         if count < 1:
             raise ValueError(f"{count} threads: give at least 1")
+        if count > MOST_THREADS:
+            raise ValueError(f"{count} threads: give at most {MOST_THREADS}; OpenMP ends the process otherwise")
         torch.set_num_threads(count)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,10 +71,17 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 def move_into_place(source: Path, path: Path) -> None:
     """Flush a complete file to disk (fsync) and rename it to `path`, on the same disk; an older file is replaced."""
+    refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(source, path)
+
+
+def move_folder(source: Path, path: Path) -> None:
+    """Rename a complete folder to `path`, on the same disk: a new folder, or one in the place of an empty one."""
+    with _explained(path):
+        os.rename(source, path)
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
@@ -121,9 +129,23 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         forget(folder)
 
 
+_SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def refuse_special(path: Path) -> None:
+    """Raise WriteError where a path is a pipe, a socket or a device, which a renamed file would replace."""
+    try:
+        kind = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))
+    except OSError:  # it is not there; whatever else is wrong shows when it is written
+        return
+    if kind:
+        raise WriteError.of(OSError(errno.EINVAL, f"it is {kind}, no regular file; give another name"), path)
+
+
 @contextmanager
 def _temporary(path: Path) -> Iterator[tuple[Path, int]]:
     """Yield a new file beside `path` and the mode that the umask gives it; remove it at the end."""
+    refuse_special(path)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = unfinished_name(path.parent)

@@ -3,9 +3,11 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from utils.files import refuse_special
 
 _OF_ONE_ITEM = {
     getattr(errno, name, -1)
@@ -61,8 +63,16 @@ def check_folder(folder: Path, option: str = "--output") -> None:
             raise OSError(f"{option} {folder} cannot be created: {part[:40]}… is longer than 255 bytes")
 
 
+def refuse_inputs(output: Path, inputs: Iterable[Path], option: str = "--output") -> None:
+    """Raise ValueError where an output is one of the files that a command reads, by whatever name."""
+    for path in inputs:
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
+            raise ValueError(f"{option} {output} is {path}, which this command reads: give another name")
+
+
 def check_file(path: Path, option: str = "--output") -> None:
     """Raise OSError unless a file can be written; as `check_folder` of its folder."""
     if path.is_dir():
         raise OSError(f"{option} {path} is a folder: give a file")
+    refuse_special(path)
     check_folder(path.parent, option)

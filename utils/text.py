@@ -1,4 +1,26 @@
-"""Text for people: one line, whatever it came from."""
+"""Text from files, and text for people: one line, whatever it came from."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def read_text(path: Path | str, encoding: str = "utf-8-sig", newline: str | None = None) -> str:
+    """Return the text of a file that the user names, without ever waiting for a pipe or a device.
+
+    Args:
+        path: the file.
+        encoding, newline: as in `open`.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file; one line names it.
+        UnicodeDecodeError: it is no text in that encoding.
+    """
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    if kind := kinds.get(stat.S_IFMT(os.stat(path).st_mode)):
+        raise OSError(f"{path} is {kind}, no regular file: write its content to a file, and name that")
+    with open(path, encoding=encoding, newline=newline) as file:
+        return file.read()
 
 
 def one_line(text: object, limit: int = 300) -> str:

@@ -1,11 +1,12 @@
 // Build the page: `node build.mjs MODEL SITE` writes SITE/index.html with its files, and SITE/single.html.
 
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { whyNotReplace } from "./folder.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const [model, target] = process.argv.slice(2);
@@ -93,6 +94,16 @@ async function writeSingle() {
   console.log(`single.html: ${(html.length / 1e6).toFixed(1)} MB`);
 }
 
+function stop(message) {
+  console.error(`error: ${message}`);
+  process.exit(1);
+}
+
+if (!statSync(model, { throwIfNoEntry: false })?.isFile()) stop(`${model} is no file: name a network that inference.export wrote`);
+for (const folder of [target, site]) {
+  const why = whyNotReplace(folder);
+  if (why) stop(`${why}: move it away, or remove it`);
+}
 rmSync(site, { recursive: true, force: true });
 await writeSite();
 await writeSingle();

@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="int8 ONNX file (default: %(default)s)")
     options = parser.parse_args()
     try:
+        if not options.weights.is_file():
+            raise FileNotFoundError("no such file")
         model = onnx.load(options.weights)
         pairs = without_quantized_activations(model)
         onnx.checker.check_model(model, full_check=True)

@@ -1,12 +1,15 @@
 # The page in web/: the targets page and page-test, included by the Makefile.
 #
 # MODEL=file.onnx   another network that inference.export wrote
-MODEL ?= web/model.onnx
+MODEL ?=
+
+# The shell reads it from the environment, so that spaces and quotes in it stay what they are.
+export PAGE_MODEL := $(value MODEL)
 
 .PHONY: page page-test
 
-page: $(MODEL) web/node_modules/.installed
-	node web/build.mjs '$(MODEL)' site
+page: $(if $(value MODEL),,web/model.onnx) web/node_modules/.installed
+	node web/build.mjs "$${PAGE_MODEL:-web/model.onnx}" site
 
 web/model.onnx: web/model.py weights/lite2_eorssd_int8.onnx | $(VENV)/installed-dev
 	$(BIN) -m web.model $@

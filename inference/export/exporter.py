@@ -24,6 +24,7 @@ from models.encoders import expects_one_size
 from models.weights import load_detector
 from utils.devices import optional
 from utils.files import atomic_path, temporary_folder
+from utils.outputs import check_file, refuse_inputs
 from utils.text import one_line
 
 CHECKED = 8
@@ -66,6 +67,7 @@ def export(
     packages = ("onnx", "onnxscript", runtime, *(["nncf"] * int8))
     for package in packages:
         optional(package, REQUIREMENTS[file_format])
+    _check_output(weights, output, file_format)
     detector = load_detector(weights)
     size = "one" if file_format == "deepness" else size
     header = Header.of(detector.config, _takes_any_size(detector.config.encoder, size))
@@ -116,6 +118,15 @@ WRITERS: dict[str, Callable[[ModuleType, Any, Header, Path], None]] = {
     "openvino": write_openvino,
     "deepness": write_onnx,
 }
+
+
+def _check_output(weights: Path, output: Path, file_format: str) -> None:
+    """Raise OSError or ValueError where the file cannot be written, or would replace what no export wrote."""
+    check_file(output)
+    refuse_inputs(output, [weights])
+    tensors = output.with_suffix(".bin")
+    if file_format == "openvino" and tensors.exists() and not output.exists():
+        raise ValueError(f"{tensors} is there without {output.name}, so no export wrote it: give another --output")
 
 
 def _takes_any_size(encoder: str, size: str | None) -> bool:

@@ -91,7 +91,10 @@ class SceneNetwork:
         backend = open_backend(name, self.weights, options.device, options.precision, options.threads, local_index)
         call = with_tta(backend, options.tta) if options.tta else backend
         self.batch_size = options.batch_size or BATCH_SIZE[backend.device.type]
-        call(np.zeros((self.batch_size, *backend.input_size, 3), np.uint8))
+        try:
+            call(np.zeros((self.batch_size, *backend.input_size, 3), np.uint8))
+        except MemoryError as error:
+            raise ValueError(f"a batch of {self.batch_size} does not fit into memory: lower --batch-size") from error
         gc.collect()  # what the conversion to the runtime's format left
         trim_memory()
         return backend, call

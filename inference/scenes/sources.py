@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from datasets.catalog import IMAGE_SUFFIXES
+from utils.outputs import check_folder
+from utils.text import read_text
 
 RASTER_SUFFIXES = IMAGE_SUFFIXES | {".gtiff", ".vrt", ".jp2", ".j2k", ".img", ".ntf", ".nitf", ".gif", ".asc", ".bil"}
 """Suffixes of the rasters that are found in a folder. Named by itself, any raster that GDAL reads is taken."""
@@ -52,8 +54,7 @@ def find_scenes(source: str, output: Path, suffix: str = "", polygons: Path | No
     Raises:
         FileNotFoundError, ValueError: there are no scenes, two of them have the same name, or an output is a source.
     """
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file: give a folder")
+    check_folder(output)
     found = _found(source, output)
     for (stem, one), (next_stem, other) in pairwise(sorted(found)):
         if stem == next_stem:
@@ -73,7 +74,7 @@ def _found(source: str, output: Path) -> list[tuple[str, str]]:
         return [(_stem(source), source)]
     path = Path(source)
     if path.is_dir():
-        if path.resolve() == output.resolve():
+        if os.path.realpath(path) == os.path.realpath(output):
             raise ValueError(f"--output {output} is --input too: maps would be taken for scenes the next time")
         return _below(path, output)
     if not path.exists():
@@ -81,7 +82,7 @@ def _found(source: str, output: Path) -> list[tuple[str, str]]:
     if path.suffix.lower() not in LIST_SUFFIXES:
         return [(_stem(source), source)]
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 list of scenes: {error}") from error
     if not lines:

@@ -4,8 +4,14 @@ python -m inference.service                              the shipped network at 
 curl --data-binary @IMAGE.jpg http://127.0.0.1:8000/saliency > map.png
 """
 
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("the service has ended")  # before the imports, which take seconds
+
 import argparse
 import os
+import signal
 import socket
 import sys
 import warnings
@@ -80,9 +86,13 @@ def main() -> None:
         create_app(network, limits), log_level="warning", server_header=False, timeout_graceful_shutdown=10,
         timeout_keep_alive=5, limit_concurrency=4 * options.queue + 16,
     )  # fmt: skip
+    # uvicorn raises a signal again, inside its loop, when it has answered what it was asked.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         uvicorn.Server(config).run([listening])
     except KeyboardInterrupt:
+        print("stopped by Ctrl-C: the service has ended", file=sys.stderr)
         sys.exit(130)
 
 
@@ -91,4 +101,4 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

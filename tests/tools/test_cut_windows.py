@@ -1,5 +1,6 @@
 """tools.cut_windows: a set of windows and whole images that training reads."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,3 +52,16 @@ def test_a_folder_that_is_there_is_refused(monkeypatch, tmp_path, capsys) -> Non
     with pytest.raises(SystemExit):
         run(monkeypatch, tmp_path)
     assert "is there already" in capsys.readouterr().err
+
+
+def test_pairs_that_cannot_be_used_are_named_and_left_out(monkeypatch, tmp_path, capsys) -> None:
+    shutil.copytree(ROOT / "datasets" / "sample", tmp_path / "set")
+    bad = sorted((tmp_path / "set" / "train-images").iterdir())[:4]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(SystemExit, match="the set is made of the others"):
+        run(monkeypatch, tmp_path / "a", "--root", str(tmp_path / "set"), "--validation", "0")
+    said = capsys.readouterr().err
+    assert all(f"left out: {path} cannot be read" in said for path in bad)
+    assert len(masks(tmp_path / "a", "window_*")) == 24
+    assert not any((tmp_path / "a" / "masks" / f"whole_{path.stem}.png").exists() for path in bad)
