@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -90,7 +90,6 @@ class _Seen:
     megapixels: float = 0.0
     kind: str = ""
     written: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def make_bundle(job: ImageJob, bundle: Bundle) -> Outcome:
@@ -113,7 +112,7 @@ class _Making:
 
     def __init__(self, job: ImageJob, bundle: Bundle, network: Opened, outcome: Outcome) -> None:
         self.job, self.bundle, self.network, self.outcome = job, bundle, network, outcome
-        self.folder, self.clock = Folder(job.output), Clock()
+        self.folder, self.clock, self.computed = Folder(job.output), Clock(), 0
         self.seen: dict[int, _Seen] = {item.number: _Seen() for batch in bundle.batches for item in batch}
         remote = not self.folder.is_local or any(is_url(item.source) for batch in bundle.batches for item in batch)
         self.threads = REMOTE_THREADS if remote else LOCAL_THREADS
@@ -123,8 +122,9 @@ class _Making:
         items = [item for batch in self._unfinished() for item in batch]
         jobs = ((item, item) for item in items)
         timer, size = StageTimer(self.threads, None), self.network.batch_size
+        made = make_maps(cast(Any, jobs), cast(Any, self.read), self.call, cast(Any, self.write), size, timer)
         try:
-            with closing(make_maps(cast(Any, jobs), cast(Any, self.read), self.call, cast(Any, self.write), size, timer)) as made:
+            with closing(cast(Any, made)):
                 for found, problem in made:
                     item = cast(Item, found)
                     if item.wanted and not item.aside:
@@ -195,6 +195,7 @@ class _Making:
     def call(self, pixels: np.ndarray) -> np.ndarray:
         """Run the network."""
         with self.clock.measure("network"):
+            self.computed += len(pixels)
             return self.network.call(pixels)
 
     def write(self, item: Item, saliency: np.ndarray, own: tuple[int, int]) -> None:
@@ -215,15 +216,10 @@ class _Making:
 
     def _add(self, item: Item, problem: str | None) -> None:
         seen = self.seen[item.number]
-        share = self.clock.seconds["network"] / max(len(self.seen), 1)
+        share = self.clock.seconds["network"] / max(self.computed, 1)
         self.outcome.rows.append(
             Row(
                 public(item.source), item.output, seen.bytes, seen.checksum, round(seen.seconds + share, 6),
                 self.outcome.worker, problem, seen.kind if problem else "", seen.written, seen.megapixels, time.time(),
             )
         )  # fmt: skip
-
-
-def bundle_of(items: list[Item], **how: Any) -> Bundle:
-    """Return a bundle of a single batch."""
-    return Bundle((tuple(items),), **how)

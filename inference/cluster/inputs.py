@@ -1,6 +1,8 @@
 """Find what a command asks for: images or scenes in folders, lists, Parquet files and object stores."""
 
 import os
+import tempfile
+import uuid
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from inference.scenes.sources import LIST_SUFFIXES, RASTER_SUFFIXES, find_scenes
 PARQUET = (".parquet", ".pq")
 COLUMNS = ("input", "path", "image", "scene", "file", "filename", "url", "uri")
 """Names of the column of a Parquet file that holds paths or addresses, the first that is there."""
+NOWHERE = Path(tempfile.gettempdir(), f"sral-{uuid.uuid4().hex}")
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,27 @@ def find_inputs(options: Namespace) -> Requested:
     Raises:
         FileNotFoundError, ValueError: there is nothing of that kind, or two inputs would have the same output.
     """
-    suffixes = RASTER_SUFFIXES if options.scene else IMAGE_SUFFIXES
-    lists = LIST_SUFFIXES if options.scene or is_url(options.input or "") else None
     if options.dataset:
-        output = Path("/nonexistent") if is_url(options.output) else Path(options.output)
-        return _requested(find_requested(None, options.dataset, options.root, options.split or "test", output))
+        found = find_requested(None, options.dataset, options.root, options.split or "test", _own_output(options))
+        return _requested(found)
     source = without_scheme(options.input)
     if suffix_of(source) in PARQUET:
-        found = _named(_read_parquet(source), source)
-    elif is_url(source):
-        found = _at_url(source, suffixes, lists or LIST_SUFFIXES)
-    elif (lines := _listed_urls(source)) is not None:
-        found = _named(lines, source)
-    else:
-        return _local(source, options)
-    return _checked(found)
+        return _checked(_named(_read_parquet(source), source))
+    if is_url(source):
+        return _checked(_at_url(source, RASTER_SUFFIXES if options.scene else IMAGE_SUFFIXES))
+    if (lines := _listed_urls(source)) is not None:
+        return _checked(_named(lines, source))
+    if options.scene:
+        output = _own_output(options)
+        scenes = find_scenes(source, output)
+        names = (scene.map_file.relative_to(output).as_posix().removesuffix(".tif") for scene in scenes)
+        return Requested([scene.source for scene in scenes], list(names))
+    return _requested(find_requested(Path(source), None, None, "test", _own_output(options)))
+
+
+def _own_output(options: Namespace) -> Path:
+    """Return the output folder, in which no inputs are looked for; of a store, a folder that cannot hold any."""
+    return NOWHERE if is_url(options.output) else Path(without_scheme(options.output))
 
 
 def _requested(found: Iterable[tuple[str, str]]) -> Requested:
@@ -74,19 +83,10 @@ def _checked(found: list[tuple[str, str]]) -> Requested:
     return _requested(found)
 
 
-def _local(source: str, options: Namespace) -> Requested:
-    """Return the files that a path stands for, by the rules of `getsmaps.py`."""
-    output = Path(os.devnull, "none") if is_url(options.output) else Path(without_scheme(options.output))
-    if not options.scene:
-        return _requested(find_requested(Path(source), None, None, "test", output if not is_url(options.output) else Path("/nonexistent")))
-    found = find_scenes(source, output)
-    return _requested((scene.map_file.relative_to(output).with_suffix("").as_posix(), scene.source) for scene in found)
-
-
-def _at_url(source: str, suffixes: frozenset[str], lists: frozenset[str]) -> list[tuple[str, str]]:
+def _at_url(source: str, suffixes: frozenset[str] | set[str]) -> list[tuple[str, str]]:
     """Return (stem, address) of everything that a URL stands for: one file, a list, or all files below a prefix."""
     suffix = suffix_of(source)
-    if suffix in lists:
+    if suffix in LIST_SUFFIXES:
         with local_copy(source) as copy:
             return _named(_lines(copy, public(source)), source)
     if suffix in suffixes:
