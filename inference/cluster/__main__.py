@@ -23,6 +23,7 @@ def main() -> None:
     set_local_defaults(options)
     try:
         leave_launchers()
+        from inference.cluster.addresses import public
         from inference.cluster.command import make_archive  # imports Dask, which --help need not wait for
     except ModuleNotFoundError as error:
         sys.exit(f"error: {error.name} is not installed: pip install -r {REQUIREMENTS}")
@@ -31,7 +32,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     if failed:
-        sys.exit(f"error: {failed} inputs have no map, see _manifest in {options.output}; the others are written")
+        sys.exit(f"error: inputs without a map: {failed}, see {public(options.output)}/_manifest; the others are written")
 
 
 if __name__ == "__main__":

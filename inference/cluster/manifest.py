@@ -1,6 +1,6 @@
 """The record of a run: which input became which output, in Parquet files that a killed run leaves whole.
 
-`OUTPUT/_manifest/job.json` says what is made, `OUTPUT/_manifest/part-*.parquet` hold a row for each input that was
+`OUTPUT/_manifest/_job.json` says what is made, `OUTPUT/_manifest/part-*.parquet` hold a row for each input that was
 finished or given up. An input that failed and was made later has two rows: the one with the later time counts.
 """
 
@@ -19,7 +19,7 @@ from pyarrow import parquet
 from inference.cluster.storage import Folder, read
 
 FOLDER = "_manifest"
-JOB = f"{FOLDER}/job.json"
+JOB = f"{FOLDER}/_job.json"  # readers of Parquet folders leave out names that begin with _
 FORMAT = 1
 ROWS = 20_000
 """Rows after which a part is written."""

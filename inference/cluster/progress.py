@@ -33,6 +33,7 @@ class Progress:
         self.megapixels = 0.0
         self.kinds: Counter[str] = Counter()
         self.start = time.monotonic()
+        self._end: float | None = None
         self._bar = tqdm(total=total, unit=unit, desc="maps", smoothing=0.05)
         self._pixels = 0.0  # of parts of scenes whose rows are to come
 
@@ -61,13 +62,14 @@ class Progress:
         tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop the clock, and leave the bar as it is."""
+        self._end = time.monotonic()
         self._bar.close()
 
     @property
     def seconds(self) -> float:
-        """Return the seconds since the start."""
-        return max(time.monotonic() - self.start, 1e-9)
+        """Return the seconds since the start, up to `close`."""
+        return max((self._end or time.monotonic()) - self.start, 1e-9)
 
     def _describe(self) -> None:
         done = max(self.megapixels, self._pixels)

@@ -88,10 +88,14 @@ def open_network(options: Namespace) -> Opened:
     """
     wanted = ("weights", "host_file", "backend", "device", "precision", "threads", "batch_size", "tta", "scene")
     key = repr([getattr(options, name) for name in wanted] + [getattr(options, "fast", None)])
+    from utils.devices import trim_memory
+
     with _opening:
         if key not in _networks:
             _networks.clear()
             _networks[key] = _open_scenes(options) if options.scene else _open_images(options)
+            gc.collect()  # what the conversion to the runtime's format left
+            trim_memory()
         return _networks[key]
 
 
@@ -112,7 +116,6 @@ def _open_images(options: Namespace) -> Opened:
     }  # fmt: skip
     call = with_tta(network, options.tta) if options.tta else network
     where = f"{network.device.type} in {network.precision} by {network.name}"
-    gc.collect()
     return Opened(_one_at_a_time(call), network.input_size, options.batch_size, key, where)
 
 
