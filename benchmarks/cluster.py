@@ -285,7 +285,7 @@ def plan(folder: Path, count: int) -> str:
     (folder / "list.txt").write_text("\n".join(f"{folder}/archive/{name}.jpg" for name in names))
     manifest = ManifestWriter(Folder(str(folder / "maps")))
     for name in names[:-1000]:
-        manifest.add(Row(f"{folder}/archive/{name}.jpg", f"{name}.png", 12_345, f"sha256:{'0' * 64}", 0.05, "host-1"))
+        manifest.add(Row(f"{folder}/archive/{name}.jpg", f"archive/{name}.png", 12_345, f"sha256:{'0' * 64}", 0.05, "host-1"))
         manifest.flush_if_due()
     manifest.flush()
     command = [sys.executable, "-m", "benchmarks.cluster", "--case", "plan-only", "--folder", str(folder)]

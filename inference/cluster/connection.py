@@ -219,13 +219,19 @@ def connected(options: Namespace) -> Iterator[Connection]:
     Raises:
         OSError, ValueError: the scheduler cannot be reached, or its workers cannot import this package.
     """
-    for name in ("distributed", "bokeh", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _silence()
     connection = _connect(options)
     try:
         yield connection
     finally:
         connection.close()
+
+
+def _silence() -> None:
+    """Keep the libraries' logs out of the terminal: what matters of a lost worker or scheduler is said in one line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "bokeh", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _connect(options: Namespace) -> Connection:
