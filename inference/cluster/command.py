@@ -34,6 +34,8 @@ def make_archive(options: Namespace) -> int:
     """
     folder = Folder(options.output)
     folder.check_writable()
+    if options.scene:
+        _check_scene_packages(options)
     plan = make_plan(find_inputs(options), folder, f"{options.suffix}{'.tif' if options.scene else '.png'}", options.resume)
     _say_plan(plan, options)
     if not len(plan.left):
@@ -57,6 +59,15 @@ def make_archive(options: Namespace) -> int:
         warnings.warn(line, stacklevel=2)
     print("\n".join(summarize(progress, engine.totals, plan.kept, str(folder), where)), flush=True)
     return progress.failed
+
+
+def _check_scene_packages(options: Namespace) -> None:
+    """Raise a ValueError if a package is missing here, or polygons cannot be written."""
+    from datasets.raster import rasterio_module
+    from inference.cluster.scenes import polygon_address
+
+    rasterio_module()
+    polygon_address(options, "", False)
 
 
 def _record(manifest: ManifestWriter, progress: Progress, row: Row) -> None:
@@ -139,6 +150,9 @@ def _job(options: Namespace, key: dict, reading: Reading) -> dict:
 def _work(
     options: Namespace, plan: ClusterPlan, key: dict, reading: Reading, record: partial[None], progress: Progress
 ) -> Work:
-    return ImageWork(
-        plan, ImageJob(options, options.output, reading, key), options.attempts, options.resume, record
-    )
+    if not options.scene:
+        job = ImageJob(options, options.output, reading, key)
+        return ImageWork(plan, job, options.attempts, options.resume, record)
+    from inference.cluster.scenes import SceneWork  # needs requirements-scenes.txt
+
+    return SceneWork(plan, options, key, record, progress)
