@@ -22,26 +22,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from datasets.catalog import DATASETS
-from inference import BACKEND_NAMES, PRECISION_NAMES
 from inference.distributed import ProcessGroup
+from inference.options import add_dataset_options, add_map_options, add_network_options, check_options
 from inference.plan import Plan, find_requested, plan_maps
 from inference.reading import reading_of
-from inference.scenes.options import add_scene_options, check_scene_options
-from inference.tta import TTA_MODES
+from inference.scenes.options import add_scene_options
 
 USAGE = "getsmaps.py [--weights FILE] (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
 DESCRIPTION = "Write the saliency map of every image as an 8-bit gray PNG, <stem>.png."
-WEIGHTS = """.safetensors of a training run or of tools.prune; .onnx or .xml of inference.export
-(default: the light network in weights/)"""
 INPUT = """an image; a folder, searched recursively, whose sub-folders are kept in the output; or a text file that lists
 images, one path a line, relative to the file's own folder"""
-SIZE = """network: twice the network's input, 448x448 in the paper (default); original: the size of each image, the
-saliency being resized bilinearly before it becomes gray"""
-RAW = """write sigmoid x 255. Without --raw, the rule of the released code applies: if the maximum is at most 0.25,
-values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
-TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
-of mirroring and 90-degree rotations (8 passes)"""
 EPILOG = """A broken image is reported and skipped; the exit status is then 1. Maps are written atomically. If two
 images would have the same map, the command stops before it writes anything. Several processes, started by torchrun or
 accelerate launch, share the images, each on its own GPU. The last line gives the throughput that each stage would have
@@ -52,41 +42,15 @@ def parse_arguments() -> argparse.Namespace:
     """Parse and check the command line."""
     parser = argparse.ArgumentParser(usage=USAGE, description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
-    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
     add("--input", metavar="PATH", help=INPUT)
-    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
-    add("--root", type=Path, metavar="DIR", help="folder of the data set, with --dataset")
-    add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
+    add_dataset_options(parser)
     add("--output", type=Path, metavar="DIR", required=True, help="folder for the maps, created if missing")
-    add("--suffix", default="", help="text between <stem> and .png; the released code has _ASRNet_YCbCr_final")
-    add("--size", choices=("network", "original"), help=SIZE)
-    add("--raw", action="store_true", help=RAW)
-    add("--tta", choices=tuple(TTA_MODES), help=TTA)
-    add("--symmetries", help=argparse.SUPPRESS)
+    add_map_options(parser)
     add("--resume", action="store_true", help="keep existing maps; without --resume they are replaced")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
-    add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
-    add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
-    add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
-    add("--batch-size", type=int, metavar="N", help="images in a call of the network (default: 16; scenes on a CPU: 8)")
+    add_network_options(parser)
     add_scene_options(parser)
     options = parser.parse_args()
-    if options.symmetries is not None:
-        parser.error(f"--symmetries is now --tta: use --tta {options.symmetries}")
-    if (options.input is None) == (options.dataset is None):
-        parser.error("give either --input PATH or --dataset NAME --root DIR")
-    if options.dataset and options.root is None:
-        parser.error("--dataset needs --root, the folder that the data set is in")
-    if options.input and (options.root or options.split):
-        parser.error("--root and --split go with --dataset, not with --input")
-    check_scene_options(parser, options)
-    if not options.scene and options.batch_size is None:
-        options.batch_size = 16
-    if options.batch_size is not None and options.batch_size < 1:
-        parser.error(f"--batch-size must be at least 1, not {options.batch_size}")
-    if Path(f"x{options.suffix}").name != f"x{options.suffix}":
-        parser.error(f"--suffix must be part of a file name, not {options.suffix!r}")
+    check_options(parser, options)
     return options
 
 

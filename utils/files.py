@@ -23,6 +23,8 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter name",
 }
 
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
 NOTHING = "nothing of this result is there"
 
 
@@ -67,6 +69,33 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Yield an open binary file that becomes `path` when the block succeeds; errors as `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
+
+
+@contextmanager
+def new_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, as `atomic_path`; when the block succeeds it becomes `path` unless a file is there.
+
+    Of several processes that write the same file at a time, on any machine that shares the disk, one succeeds.
+
+    Raises:
+        FileExistsError: a file of that name is there; it is not changed.
+        WriteError: as `atomic_path`.
+    """
+    with _temporary(path) as (temporary, mode):
+        yield temporary
+        with _explained(path, temporary):
+            _flush(temporary, mode)
+        try:
+            os.link(temporary, path)
+        except FileExistsError as error:
+            if not os.path.samefile(temporary, path):  # a network file system may have repeated a link that succeeded
+                raise _exists(path) from error
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise WriteError.of(error, path) from error
+            if os.path.lexists(path):
+                raise _exists(path) from error
+            os.replace(temporary, path)
 
 
 def move_into_place(source: Path, path: Path) -> None:
@@ -140,6 +169,10 @@ def refuse_special(path: Path) -> None:
         return
     if kind:
         raise WriteError.of(OSError(errno.EINVAL, f"it is {kind}, no regular file; give another name"), path)
+
+
+def _exists(path: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 @contextmanager

@@ -1,0 +1,68 @@
+"""The options that every command that makes maps has, and what does not go together. Torch is not imported."""
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from datasets.catalog import DATASETS
+from inference import BACKEND_NAMES, PRECISION_NAMES
+from inference.scenes.options import check_scene_options
+from inference.tta import TTA_MODES
+
+WEIGHTS = """.safetensors of a training run or of tools.prune; .onnx or .xml of inference.export
+(default: the light network in weights/)"""
+SIZE = """network: twice the network's input, 448x448 in the paper (default); original: the size of each image, the
+saliency being resized bilinearly before it becomes gray"""
+RAW = """write sigmoid x 255. Without --raw, the rule of the released code applies: if the maximum is at most 0.25,
+values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
+TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
+of mirroring and 90-degree rotations (8 passes)"""
+
+
+def add_dataset_options(parser: ArgumentParser) -> None:
+    """Add the options that name a data set instead of --input."""
+    add = parser.add_argument
+    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
+    add("--root", type=Path, metavar="DIR", help="folder of the data set, with --dataset")
+    add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
+
+
+def add_map_options(parser: ArgumentParser) -> None:
+    """Add the options of the maps' names, sizes and values."""
+    add = parser.add_argument
+    add("--suffix", default="", help="text between <stem> and .png; the released code has _ASRNet_YCbCr_final")
+    add("--size", choices=("network", "original"), help=SIZE)
+    add("--raw", action="store_true", help=RAW)
+    add("--tta", choices=tuple(TTA_MODES), help=TTA)
+    add("--symmetries", help=argparse.SUPPRESS)
+
+
+def add_network_options(parser: ArgumentParser) -> None:
+    """Add the options of the network and of what runs it."""
+    add = parser.add_argument
+    add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
+    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
+    add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
+    add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
+    add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
+    add("--batch-size", type=int, metavar="N", help="images in a call of the network (default: 16; scenes on a CPU: 8)")
+
+
+def check_options(parser: ArgumentParser, options: Namespace) -> None:
+    """End with one line if options do not go together; fill in the defaults of scenes and the batch size of images."""
+    if options.symmetries is not None:
+        parser.error(f"--symmetries is now --tta: use --tta {options.symmetries}")
+    if (options.input is None) == (options.dataset is None):
+        parser.error("give either --input PATH or --dataset NAME --root DIR")
+    if options.dataset and options.root is None:
+        parser.error("--dataset needs --root, the folder that the data set is in")
+    if options.input and (options.root or options.split):
+        parser.error("--root and --split go with --dataset, not with --input")
+    check_scene_options(parser, options)
+    if not options.scene and options.batch_size is None:
+        options.batch_size = 16
+    if options.batch_size is not None and options.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, not {options.batch_size}")
+    if Path(f"x{options.suffix}").name != f"x{options.suffix}":
+        parser.error(f"--suffix must be part of a file name, not {options.suffix!r}")
