@@ -42,6 +42,11 @@ RAW = """write sigmoid x 255. Without --raw, the rule of the released code appli
 values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
 TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
 of mirroring and 90-degree rotations (8 passes)"""
+BACKEND = """runtime of the network. auto (default): the fastest that is installed, with the same maps in fp32 within one
+gray level: torch on a GPU; on a CPU OpenVINO, once it has converted the network, which is done where it pays and kept in
+the user's cache; the last line says what would be faster"""
+FAST = """allow bf16 and int8 where they are faster: on a CPU, OpenVINO with the file STEM_int8.onnx or .xml that was
+exported from the weights and is beside them, otherwise bf16 where the CPU has it; on a GPU bf16. FAST_COST"""
 EPILOG = """A broken image is reported and skipped; the exit status is then 1. Maps are written atomically. If two
 images would have the same map, the command stops before it writes anything. Several processes, started by torchrun or
 accelerate launch, share the images, each on its own GPU. The last line gives the throughput that each stage would have
@@ -66,8 +71,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--symmetries", help=argparse.SUPPRESS)
     add("--resume", action="store_true", help="keep existing maps; without --resume they are replaced")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
-    add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
+    add("--backend", choices=("auto", *BACKEND_NAMES), default="auto", help=BACKEND)
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
+    add("--fast", action="store_true", help=FAST)
     add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
     add("--batch-size", type=int, metavar="N", help="images in a call of the network (default: 16; scenes on a CPU: 8)")
     add_scene_options(parser)
@@ -80,6 +86,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--dataset needs --root, the folder that the data set is in")
     if options.input and (options.root or options.split):
         parser.error("--root and --split go with --dataset, not with --input")
+    if options.fast and (options.precision or options.backend != "auto"):
+        parser.error("--fast chooses backend and precision: leave --backend and --precision out, or --fast")
     check_scene_options(parser, options)
     if not options.scene and options.batch_size is None:
         options.batch_size = 16
@@ -103,9 +111,11 @@ def plan(options: argparse.Namespace) -> Plan:
 
 def run_scenes(options: argparse.Namespace, processes: ProcessGroup) -> None:
     """Make the maps of whole scenes; errors as `main`."""
+    from inference.fastest import for_scenes
     from inference.scenes.run import make_scenes
 
     try:
+        for_scenes(options, processes.local_index)
         failed = make_scenes(options, processes)
     except (OSError, ValueError) as error:
         processes.exit(f"error: {error}")

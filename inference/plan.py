@@ -63,7 +63,8 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
         images: what `find_requested` returned.
         output: folder for the maps.
         suffix: text between stem and .png.
-        resume: keep the maps that exist; otherwise they are replaced.
+        resume: keep the maps that exist; otherwise they are replaced. An empty file, which a power failure leaves of a
+            map, is no map.
 
     Raises:
         ValueError: a map would overwrite one of the images.
@@ -74,12 +75,16 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
             raise ValueError(f"{image} would be overwritten by a map: give another --output, or a --suffix")
     for folder in {os.path.dirname(stem) for stem, _ in images}:
         remove_unfinished(output / folder)
-    left = [(stem, image) for stem, image in images if not (resume and os.path.isfile(_map_file(output, stem, suffix)))]
+    left = [(stem, image) for stem, image in images if not (resume and _is_there(_map_file(output, stem, suffix)))]
     return Plan(left, len(images) - len(left), output, suffix)
 
 
 def _map_file(output: Path, stem: str, suffix: str) -> Path:
     return output / f"{stem}{suffix}.png"
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _identity(path: Path | str) -> tuple[int, int]:

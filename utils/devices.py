@@ -66,6 +66,11 @@ def has_bf16(on_cpu: bool) -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def has_vnni() -> bool:
+    """Return whether the CPU has instructions for products of int8, without which int8 is no faster."""
+    return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("vnni"))
+
+
 def use_threads(count: int | None) -> None:
     """Let this process's networks compute on so many threads; None leaves it at OMP_NUM_THREADS or the cores.
 

@@ -1,23 +1,25 @@
-"""Run an exported .xml file with its .bin, or a detector that is converted in memory, with OpenVINO on the CPU."""
+"""Run an exported .xml (with its .bin) or .onnx file, or a detector that is converted, with OpenVINO on the CPU."""
 
 import hashlib
 import math
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from inference.backends.processes import Owner
 from inference.backends.shapes import MAX_RUNNERS, Shape
-from inference.export.graph import onnx_graph
 from inference.export.header import MAP, Header, read_header
-from models.detector import OUTPUT_SCALE, Detector
-from models.hosts import Host
+from models.resize import OUTPUT_SCALE
 from utils.devices import optional, thread_count
 from utils.text import one_line
+
+if TYPE_CHECKING:  # they import timm, which a file does not need
+    from models.detector import Detector
+    from models.hosts import Host
 
 REQUIREMENTS = "requirements-openvino.txt"
 MAX_IMAGES_PER_REQUEST = 4
@@ -33,7 +35,8 @@ class OpenVino:
     images need not wait for each other.
 
     Args:
-        source: an .xml file that inference.export wrote, or a detector in eval mode, which is converted first.
+        source: an .xml or .onnx file that inference.export wrote, the bytes of an .onnx file, or a detector in eval
+            mode, which is converted first.
         device: 'auto' or 'cpu'.
         precision: 'fp32', 'bf16', or 'int8' for a file in int8, whose other parts run in bf16 if the CPU has it. None:
             that of the file.
@@ -53,7 +56,7 @@ class OpenVino:
 
     def __init__(
         self,
-        source: Path | Detector | Host,
+        source: "Path | bytes | Detector | Host",
         device: str = "auto",
         precision: str | None = None,
         local_index: int | None = None,
@@ -64,12 +67,14 @@ class OpenVino:
         self.runtime = optional("openvino", REQUIREMENTS)
         self.device = torch.device("cpu")
         self.core = self.runtime.Core()
-        if isinstance(source, Path):
+        if isinstance(source, Path | bytes):
             self.model, header = read_openvino(self.core, source)
             self._set_header(header, precision)
         else:
+            from inference.export import graph as graphs
+
             self._set_header(Header.of(source.config, any_size=False), precision)
-            graph = onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
+            graph = graphs.onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
             self.model = self.core.read_model(graph.SerializeToString())
         remove_map_output(self.model)
         self._queues: OrderedDict[tuple[Shape, int], Any] = OrderedDict()
@@ -135,26 +140,31 @@ class OpenVino:
         return self._queues[key]
 
 
-def read_openvino(core: Any, path: Path) -> tuple[Any, Header]:
-    """Return the model in an .xml file and its .bin, and its header.
+def read_openvino(core: Any, source: Path | bytes) -> tuple[Any, Header]:
+    """Return the model in an .xml file and its .bin, or in an .onnx file or its bytes, and its header.
 
     Raises:
         FileNotFoundError: one of the files is missing.
         ValueError: inference.export did not write them, or not together.
     """
-    tensors = path.with_suffix(".bin")
-    for file in (path, tensors):
-        if not file.is_file():
-            raise FileNotFoundError(f"weights {file}: no such file; OpenVINO's .xml and .bin belong together")
+    path = source if isinstance(source, Path) else Path("network.onnx")
+    tensors = path.with_suffix(".bin") if path.suffix == ".xml" else None
+    for file in (path, tensors) if isinstance(source, Path) else ():
+        if file is not None and not file.is_file():
+            hint = "; OpenVINO's .xml and .bin belong together" * (tensors is not None)
+            raise FileNotFoundError(f"weights {file}: no such file{hint}")
     try:
-        model = core.read_model(path)
-        metadata = model.get_rt_info(["sral"]).value if model.has_rt_info(["sral"]) else {}
-    except RuntimeError as error:
+        model = core.read_model(source)
+        name = "sral" if tensors else "framework"  # where OpenVINO keeps an ONNX file's metadata
+        metadata = model.get_rt_info([name]).value if model.has_rt_info([name]) else {}
+        metadata = {key: getattr(value, "value", value) for key, value in metadata.items()}
+    except (AttributeError, RuntimeError) as error:
         raise ValueError(f"{path}: openvino cannot read it ({one_line(error)})") from error
     header = read_header(path, metadata)
-    with tensors.open("rb") as opened:
-        if hashlib.file_digest(opened, "sha256").hexdigest() != header.tensors_sha256:
-            raise ValueError(f"{tensors} is not the one that {path.name} was written with: export both again")
+    if tensors:
+        with tensors.open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() != header.tensors_sha256:
+                raise ValueError(f"{tensors} is not the one that {path.name} was written with: export both again")
     return model, header
 
 
