@@ -42,11 +42,11 @@ RAW = """write sigmoid x 255. Without --raw, the rule of the released code appli
 values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
 TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
 of mirroring and 90-degree rotations (8 passes)"""
-BACKEND = """runtime of the network. auto (default): the fastest that is installed, with the same maps in fp32 within one
-gray level: torch on a GPU; on a CPU OpenVINO, once it has converted the network, which is done where it pays and kept in
-the user's cache; the last line says what would be faster"""
-FAST = """allow bf16 and int8 where they are faster: on a CPU, OpenVINO with the file STEM_int8.onnx or .xml that was
-exported from the weights and is beside them, otherwise bf16 where the CPU has it; on a GPU bf16. FAST_COST"""
+BACKEND = """runtime of the network. auto (default): the fastest that is installed and gives the same maps in fp32,
+within one gray level. On a GPU that is torch. On a CPU it is OpenVINO, which has to convert the network once: that is
+done where it pays, and kept in the user's cache. The last line says what would be faster"""
+FAST = """allow bf16 and int8. On a CPU: OpenVINO with the file STEM_int8.onnx or .xml that was exported from the
+weights and is beside them, otherwise bf16 where the CPU has it. On a GPU: bf16. FAST_COST"""
 EPILOG = """A broken image is reported and skipped; the exit status is then 1. Maps are written atomically. If two
 images would have the same map, the command stops before it writes anything. Several processes, started by torchrun or
 accelerate launch, share the images, each on its own GPU. The last line gives the throughput that each stage would have

@@ -83,7 +83,7 @@ def choose(
 
 
 def int8_form(weights: Path) -> Path | None:
-    """Return the int8 file beside a weights file, STEM_int8.xml or .onnx, if it was exported from these very weights."""
+    """Return the int8 file beside a weights file, STEM_int8.xml or .onnx, if it was exported from these weights."""
     for suffix in (FORMATS["openvino"], FORMATS["onnx"]):
         path = weights.with_name(f"{weights.stem}_int8{suffix}")
         if not path.is_file() or not _is_installed(FASTEST):
