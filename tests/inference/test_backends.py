@@ -322,3 +322,10 @@ def test_the_map_of_a_graph_of_fixed_size_is_enlarged_by_products(detector):
     left = [node.get_output_shape(0)[1] for node in model.get_ops() if node.get_type_name() == "Interpolate"]
     assert wide.count(1) == 1
     assert left == [channels for channels in wide if channels > 1]
+
+
+def test_the_bicubic_weights_are_those_of_torch():
+    image = torch.rand(1, 3, 64, 40, dtype=torch.double)
+    wanted = torch.nn.functional.interpolate(image, size=(98, 70), mode="bicubic", align_corners=True)
+    rows, columns = (torch.from_numpy(open_vino._bicubic_weights(*sides)).double() for sides in ((64, 98), (40, 70)))
+    assert (rows @ image @ columns.T - wanted).abs().max() < 1e-6
