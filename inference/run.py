@@ -21,10 +21,13 @@ from inference.plan import Plan
 from inference.timing import StageRates, StageTimer
 from inference.tta import with_tta
 from models.shipped import LIGHT
-from utils.devices import keep_freed_memory, thread_count
+from utils.devices import compute_alone, keep_freed_memory, thread_count
 from utils.files import WriteError, sync_disk
 from utils.outputs import errors_of_one_item
 from utils.text import one_line
+
+TORCH = ("torch", "compile", "cudagraphs")
+"""Backends that compute on torch's own threads."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ def write_maps(options: Namespace, plan: Plan, loaded: LoadedNetwork, processes:
     timer = StageTimer(worker_count(loaded.on_cpu), thread_count() if loaded.on_cpu else None)
     call = with_tta(network, options.tta) if options.tta else network
     try:
-        results = make_maps(jobs, read, call, write, options.batch_size, timer)
+        # Where another runtime computes, torch only resizes images, and its idle threads would spin on the same cores.
+        prepare = None if network.name in TORCH else compute_alone
+        results = make_maps(jobs, read, call, write, options.batch_size, timer, prepare)
         result = RunResult(_show_progress(results, len(images), processes), timer.rates(len(images)))
         sync_disk(plan.output)
     except (OSError, ValueError) as error:

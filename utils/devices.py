@@ -90,6 +90,11 @@ def thread_count() -> int:
     return torch.get_num_threads()
 
 
+def compute_alone() -> None:
+    """Let torch compute on one thread where the calling thread calls it; other threads keep their number."""
+    torch.set_num_threads(1)
+
+
 @functools.cache
 def compute_alone_after_fork() -> None:
     """Let processes that are forked from this one compute on one thread.
