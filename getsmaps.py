@@ -67,9 +67,11 @@ def plan(options: argparse.Namespace) -> Plan:
 
 def run_scenes(options: argparse.Namespace, processes: ProcessGroup) -> None:
     """Make the maps of whole scenes; errors as `main`."""
+    from inference.fastest import for_scenes
     from inference.scenes.run import make_scenes
 
     try:
+        for_scenes(options, processes.local_index)
         failed = make_scenes(options, processes)
     except (OSError, ValueError) as error:
         processes.exit(f"error: {error}")

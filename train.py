@@ -29,11 +29,15 @@ from pathlib import Path
 # machine; threads that sleep at once make it a tenth slower on an idle one.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+from training.config import Start, parse
+
+if __name__ == "__main__":
+    command.answer_help(parse)  # before torch, which takes seconds
+
 import torch
 
 from training.build import build_trainer, continues
 from training.checkpoint import checkpoints
-from training.config import Start, parse
 from training.dry_run import dry_run
 from utils.devices import keep_freed_memory
 from utils.files import WriteError

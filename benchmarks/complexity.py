@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +25,27 @@ from utils import command
 
 if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
+
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Count parameters and multiply-adds, by torch's counter and by thop.", allow_abbrev=False
+    )
+    parser.add_argument("--encoder", metavar="NAME", help="any timm network that returns features (default: resnet50)")
+    parser.add_argument("--host", metavar="NAME", help="another network in place of PPM and TSDD: Unet, FPN, …")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="count the network of a weights file")
+    parser.add_argument("--size", type=int, nargs="+", metavar="N", help="side, or height and width, of the input")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
+    options = parser.parse_args(arguments)
+    if options.weights and (options.encoder or options.host):
+        parser.error("a weights file names its encoder: give either --weights, or --encoder and --host")
+    if options.size and len(options.size) > 2:
+        parser.error("--size takes one number, or height and width")
+    return options
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
 
 import torch
 from torch import Tensor, nn
@@ -170,19 +192,7 @@ def _cell(row: Row | None) -> str:
 
 def main() -> None:
     """Run the command; bad input ends it with one line."""
-    parser = argparse.ArgumentParser(
-        description="Count parameters and multiply-adds, by torch's counter and by thop.", allow_abbrev=False
-    )
-    parser.add_argument("--encoder", metavar="NAME", help="any timm network that returns features (default: resnet50)")
-    parser.add_argument("--host", metavar="NAME", help="another network in place of PPM and TSDD: Unet, FPN, …")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="count the network of a weights file")
-    parser.add_argument("--size", type=int, nargs="+", metavar="N", help="side, or height and width, of the input")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
-    options = parser.parse_args()
-    if options.weights and (options.encoder or options.host):
-        parser.error("a weights file names its encoder: give either --weights, or --encoder and --host")
-    if options.size and len(options.size) > 2:
-        parser.error("--size takes one number, or height and width")
+    options = _parse_arguments()
     try:
         config = configuration(options.encoder or "resnet50", options.weights, options.host)
         height, width = (options.size * 2)[:2] if options.size else config.detector.input_size

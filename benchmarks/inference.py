@@ -47,6 +47,78 @@ from utils import command
 if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
 
+from inference import BACKEND_PRECISIONS
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = {
+    "resnet50": None,
+    "light": ROOT / "weights" / "lite2_eorssd.safetensors",
+    "strong": ROOT / "weights" / "strong_eorssd.safetensors",
+}
+"""The networks and their default weights; None stands for random weights."""
+SAMPLE = Path("datasets/sample")
+BATCHES = {"cpu": [1, 8, 32], "cuda": [1, 8, 32, 64, 128, 256]}
+MIN_ROUNDS = 3
+"""Timing rounds, however long they take."""
+
+
+def arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description="Measure milliseconds from pixels to maps, by backend and precision.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--networks", nargs="+", choices=tuple(WEIGHTS), default=list(WEIGHTS), help="default: all three")
+    add("--weights", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
+        help="a network's weights (default: the shipped ones, random ones for resnet50)")  # fmt: skip
+    add("--backends", nargs="+", choices=tuple(BACKEND_PRECISIONS), metavar="NAME",
+        default=[name for name in BACKEND_PRECISIONS if name != "compile"],
+        help=f"of {', '.join(BACKEND_PRECISIONS)} (default: all but compile, which takes minutes)")  # fmt: skip
+    add("--batches", nargs="+", type=_count, metavar="N", help="default: 1 8 32 on a CPU, 1 to 256 on a GPU")
+    add("--images", type=Path, metavar="DIR", help="a folder of images (default: the test images of the sample set)")
+    add("--num-images", dest="count", type=_count, default=16, metavar="N", help="use the first N images (default: 16)")
+    add("--count", dest="old_count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
+    add("--seconds", type=float, default=40, metavar="S",
+        help=f"timing of each batch size, at least {MIN_ROUNDS} rounds (default: %(default)s)")  # fmt: skip
+    add("--calibrate", type=Path, metavar="DIR",
+        help="a folder of images to calibrate int8 on (default: the training images of the sample set)")  # fmt: skip
+    add("--int8", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
+        help="an int8 file of the network, .onnx or .xml, instead of a calibration")  # fmt: skip
+    add("--u2netp", type=Path, metavar="FILE",
+        help="also measure U²-Net-p; benchmarks/baselines.py has the source of the file")  # fmt: skip
+    add("--dataset", help="score the trained networks on the test split of this data set")
+    add("--root", type=Path, help="the data set's folder")
+    add("--scored", type=_count, metavar="N", help="score the first N pairs only")
+    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    options = parser.parse_args()
+    if hasattr(options, "old_count"):
+        parser.error(f"--count is now --num-images: use --num-images {options.old_count}")
+    options.weights = dict(options.weights)
+    if (options.dataset is None) != (options.root is None):
+        parser.error("--dataset and --root go together")
+    if options.u2netp and options.batches and 1 not in options.batches:
+        parser.error("--u2netp is timed beside batches of 1: leave 1 in --batches")
+    return options
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if name not in WEIGHTS or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE with a name of {', '.join(WEIGHTS)}")
+    return name, Path(path)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    command.answer_help(arguments)  # before torch, which takes seconds
+
 import numpy as np
 import torch
 
@@ -56,7 +128,6 @@ from benchmarks.inference_tables import Findings, OtherRow, ProductRate, Row, Sc
 from benchmarks.interleaved import time_interleaved
 from benchmarks.variants import (
     MEMORY_KEPT,
-    PRECISIONS,
     RELEASED,
     SIDES,
     Skipped,
@@ -76,14 +147,7 @@ from inference.maps import gray_map
 from utils.devices import find_device, keep_freed_memory, thread_count, use_threads
 from utils.files import atomic_write, temporary_folder
 
-ROOT = Path(__file__).resolve().parent.parent
-WEIGHTS = {"resnet50": None, "light": ROOT / "weights" / "light_orssd.safetensors"}
-"""The networks and their default weights; None stands for random weights."""
-SAMPLE = Path("datasets/sample")
-BATCHES = {"cpu": [1, 8], "cuda": [1, 8, 32, 64, 128, 256]}
 SCORED_BATCH = 8
-MIN_ROUNDS = 3
-"""Timing rounds, however long they take."""
 
 
 def measure(
@@ -205,60 +269,6 @@ def figures(
 def note(what: str) -> None:
     """Print progress on standard error: a run takes minutes."""
     print(f"… {what}", file=sys.stderr, flush=True)
-
-
-def arguments() -> argparse.Namespace:
-    """Return the parsed command line."""
-    parser = argparse.ArgumentParser(
-        description="Measure milliseconds from pixels to maps, by backend and precision.", allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("--networks", nargs="+", choices=tuple(WEIGHTS), default=list(WEIGHTS), help="default: both")
-    add("--weights", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
-        help="a network's weights (default: light's in weights/, random ones for resnet50)")  # fmt: skip
-    add("--backends", nargs="+", choices=tuple(PRECISIONS), metavar="NAME",
-        default=[name for name in PRECISIONS if name != "compile"],
-        help=f"of {', '.join(PRECISIONS)} (default: all but compile, which takes minutes)")  # fmt: skip
-    add("--batches", nargs="+", type=_count, metavar="N", help="default: 1 8 on a CPU, 1 to 256 on a GPU")
-    add("--images", type=Path, metavar="DIR", help="a folder of images (default: the test images of the sample set)")
-    add("--num-images", dest="count", type=_count, default=16, metavar="N", help="use the first N images (default: 16)")
-    add("--count", dest="old_count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
-    add("--seconds", type=float, default=40, metavar="S",
-        help=f"timing of each batch size, at least {MIN_ROUNDS} rounds (default: %(default)s)")  # fmt: skip
-    add("--calibrate", type=Path, metavar="DIR",
-        help="a folder of images to calibrate int8 on (default: the training images of the sample set)")  # fmt: skip
-    add("--int8", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
-        help="an int8 file of the network, .onnx or .xml, instead of a calibration")  # fmt: skip
-    add("--u2netp", type=Path, metavar="FILE",
-        help="also measure U²-Net-p; benchmarks/baselines.py has the source of the file")  # fmt: skip
-    add("--dataset", help="score the trained networks on the test split of this data set")
-    add("--root", type=Path, help="the data set's folder")
-    add("--scored", type=_count, metavar="N", help="score the first N pairs only")
-    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
-    options = parser.parse_args()
-    if hasattr(options, "old_count"):
-        parser.error(f"--count is now --num-images: use --num-images {options.old_count}")
-    options.weights = dict(options.weights)
-    if (options.dataset is None) != (options.root is None):
-        parser.error("--dataset and --root go together")
-    if options.u2netp and options.batches and 1 not in options.batches:
-        parser.error("--u2netp is timed beside batches of 1: leave 1 in --batches")
-    return options
-
-
-def _named_file(text: str) -> tuple[str, Path]:
-    name, _, path = text.partition("=")
-    if name not in WEIGHTS or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE with a name of {', '.join(WEIGHTS)}")
-    return name, Path(path)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def main() -> None:

@@ -14,19 +14,34 @@ if __name__ == "__main__":
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
+
+from compute_results.options import CommandParser, maps_by_method
+from datasets.catalog import DATASETS, find_pairs
+
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--maps", nargs="+", required=True, metavar="METHOD=DIR", help="methods' folders of PNG maps")
+    parser.add_argument("--num-images", type=int, default=40, metavar="N", help="images, spread evenly (default: 40)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds at least (default: 5)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
 
 import cv2
 import py_sod_metrics
 
 from benchmarks.interleaved import time_interleaved
 from compute_results.matching import MapMask, match_maps
-from compute_results.options import CommandParser, maps_by_method
 from compute_results.protocols import PROTOCOLS, authors, field
 from compute_results.scoring import by_image, score_dataset
-from datasets.catalog import DATASETS, find_pairs
 from datasets.io import read_map, read_mask
 
 LIBRARY = {name: getattr(py_sod_metrics, name) for name in ("Emeasure", "FmeasureV2", "WeightedFmeasure")}
@@ -65,13 +80,7 @@ def calls(maps: dict[str, list[MapMask]]) -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     """Run the benchmark and print a Markdown table; bad input ends in one line on standard error."""
-    parser = CommandParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(DATASETS)}")
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data set's folder")
-    parser.add_argument("--maps", nargs="+", required=True, metavar="METHOD=DIR", help="methods' folders of PNG maps")
-    parser.add_argument("--num-images", type=int, default=40, metavar="N", help="images, spread evenly (default: 40)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds at least (default: 5)")
-    options = parser.parse_args()
+    options = _parse_arguments()
     try:
         print(report(options))
     except (OSError, ValueError) as error:

@@ -35,6 +35,54 @@ from utils import command
 if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
 
+RECIPES = {"resnet50": ("configs/released.yaml", "configs/paper.yaml"), "light": ("configs/light.yaml",) * 2}
+"""For each network the configuration files of the release's side and of ours."""
+
+
+def arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description="Measure images per second of training: ours and the release's.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--networks", nargs="+", default=list(RECIPES), metavar="NAME",
+        help=f"{', '.join(RECIPES)}, or a configuration file for both sides (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--dataset", default="sample", help="a data set of train.py (default: the sample set)")
+    parser.add_argument("--root", help="the data set's folder (default for the sample set: datasets/sample)")
+    parser.add_argument(
+        "--num-images", dest="images", type=_count, metavar="N", help="use the first N training images (default: all)"
+    )
+    parser.add_argument("--images", dest="old_images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=_count, default=8, metavar="N", help="images a step (default: %(default)s)")
+    parser.add_argument("--steps", type=_count, metavar="N", help="steps a block (default: 3 on a CPU, 30 on a GPU)")
+    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="blocks a side (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes of our loader (default: as the configuration)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="of our side")
+    parser.add_argument("--compile", action="store_true", help="also measure our step with torch.compile")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    options = parser.parse_args()
+    if hasattr(options, "old_images"):
+        parser.error(
+            f"--images is a folder elsewhere; the count is now --num-images: use --num-images {options.old_images}"
+        )
+    if options.dataset != "sample" and not options.root:
+        parser.error(f"--dataset {options.dataset} needs --root DIR, its folder")
+    return options
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    command.answer_help(arguments)  # before torch, which takes seconds
+
 import torch
 
 from benchmarks.breakdown import break_down
@@ -48,9 +96,6 @@ from training.sampler import ResumableBatchSampler
 from utils.files import atomic_write, temporary_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-
-RECIPES = {"resnet50": ("configs/released.yaml", "configs/paper.yaml"), "light": ("configs/light.yaml",) * 2}
-"""For each network the configuration files of the release's side and of ours."""
 
 SEED = 2021
 WARM_UP = 3
@@ -225,47 +270,6 @@ def settings_of(config: str, options: argparse.Namespace) -> TrainingConfig:
     arguments += [f"--batch_size={options.batch}", f"--precision={options.precision}"]
     arguments += [] if options.workers is None else [f"--data.workers={options.workers}"]
     return parse(arguments).settings
-
-
-def arguments() -> argparse.Namespace:
-    """Return the parsed command line."""
-    parser = argparse.ArgumentParser(
-        description="Measure images per second of training: ours and the release's.", allow_abbrev=False
-    )
-    parser.add_argument(
-        "--networks", nargs="+", default=list(RECIPES), metavar="NAME",
-        help=f"{', '.join(RECIPES)}, or a configuration file for both sides (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--dataset", default="sample", help="a data set of train.py (default: the sample set)")
-    parser.add_argument("--root", help="the data set's folder (default for the sample set: datasets/sample)")
-    parser.add_argument(
-        "--num-images", dest="images", type=_count, metavar="N", help="use the first N training images (default: all)"
-    )
-    parser.add_argument("--images", dest="old_images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=_count, default=8, metavar="N", help="images a step (default: %(default)s)")
-    parser.add_argument("--steps", type=_count, metavar="N", help="steps a block (default: 3 on a CPU, 30 on a GPU)")
-    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="blocks a side (default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes of our loader (default: as the configuration)"
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="of our side")
-    parser.add_argument("--compile", action="store_true", help="also measure our step with torch.compile")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
-    options = parser.parse_args()
-    if hasattr(options, "old_images"):
-        parser.error(
-            f"--images is a folder elsewhere; the count is now --num-images: use --num-images {options.old_images}"
-        )
-    if options.dataset != "sample" and not options.root:
-        parser.error(f"--dataset {options.dataset} needs --root DIR, its folder")
-    return options
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from torch.nn.functional import conv2d
 from benchmarks.baselines import OwnProcess, Unfolded, evaluation_network, load_network
 from benchmarks.complexity import multiply_adds
 from datasets.io import read_pixels
+from inference import BACKEND_PRECISIONS
 from inference.backends import open_backend
 from inference.export import FORMATS
 from inference.fold import fold
@@ -116,14 +117,6 @@ def _random_network(pixels: np.ndarray) -> SRAL:
     return network
 
 
-PRECISIONS = {
-    "torch": ("fp32", "bf16", "fp16"),
-    "compile": ("fp32", "bf16", "fp16"),
-    "cudagraphs": ("fp32", "bf16", "fp16"),
-    "onnxruntime": ("fp32", "int8"),
-    "openvino": ("fp32", "bf16", "int8"),
-}
-"""The precisions that each backend may support, depending on the machine."""
 EXPORTED = {"onnxruntime": "onnx", "openvino": "openvino"}
 """The formats of the backends' int8 files."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -213,7 +206,7 @@ def folded_variants(
     pixels = torch.empty(1, *source.pixels.shape[1:], dtype=torch.uint8, device="meta")
     count = multiply_adds(form, pixels)
     for backend in options.backends:
-        for precision in PRECISIONS[backend]:
+        for precision in BACKEND_PRECISIONS[backend]:
             names = (source.name, backend, precision)
             try:
                 what = int8_file(source, backend, options, folder) if precision == "int8" else source.detector

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -125,9 +126,11 @@ class Views:
         [0, 1]. `mask` is B×1×2S×2S in [0, 1], soft at the borders.
         """
         objects = self._moved(batch["pasted"]) if "pasted" in batch else None
-        rgb, ycbcr, fine = (self._moved(batch[view]) for view in VIEWS)
-        rgb, ycbcr, fine = apply(batch["drawn"], rgb, ycbcr, fine, objects)
-        mask = fine[:, 3:].contiguous()  # the losses read it several times
+        rgb, ycbcr, stored = (self._moved(batch[view]) for view in VIEWS)
+        rgb, ycbcr, fine = apply(batch["drawn"], rgb, ycbcr, stored, objects)
+        kept = objects is None and stored.shape == fine.shape and not any(each.box for each in batch["drawn"])
+        # Contiguous, because the losses read it several times; a quarter of the bytes where it is as stored.
+        mask = _stored_mask(stored) if kept else fine[:, 3:].contiguous()
         return {"rgb": self._normalized(rgb), "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
 
     def _normalized(self, rgb: Tensor) -> Tensor:
@@ -138,3 +141,13 @@ class Views:
     def _moved(self, pixels: Tensor) -> Tensor:
         """Move B×H×W×C to the device and return it as B×C×H×W, channels last, without a copy where it is there."""
         return pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+
+def _stored_mask(fine: Tensor) -> Tensor:
+    """Return the last of four channels, B×4×H×W uint8, as contiguous B×1×H×W float32 in [0, 1]."""
+    if fine.device.type != "cpu":
+        return fine[:, 3:].contiguous().float().div_(255)
+    mask = torch.empty((fine.shape[0], 1, *fine.shape[2:]), dtype=torch.uint8)
+    for image, channel in zip(fine.permute(0, 2, 3, 1).numpy(), mask[:, 0].numpy(), strict=True):
+        cv2.extractChannel(image, 3, channel)
+    return mask.float().div_(255)

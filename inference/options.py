@@ -17,6 +17,11 @@ RAW = """write sigmoid x 255. Without --raw, the rule of the released code appli
 values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
 TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
 of mirroring and 90-degree rotations (8 passes)"""
+BACKEND = """runtime of the network. auto (default): the fastest that is installed and gives the same maps in fp32,
+within one gray level. On a GPU that is torch. On a CPU it is OpenVINO, which has to convert the network once: that is
+done where it pays, and kept in the user's cache. The last line says what would be faster"""
+FAST = """allow bf16 and int8. On a CPU: OpenVINO with the file STEM_int8.onnx or .xml that was exported from the
+weights and is beside them, otherwise bf16 where the CPU has it. On a GPU: bf16. FAST_COST"""
 
 
 def add_dataset_options(parser: ArgumentParser) -> None:
@@ -43,8 +48,9 @@ def add_network_options(parser: ArgumentParser) -> None:
     add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
-    add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
+    add("--backend", choices=("auto", *BACKEND_NAMES), default="auto", help=BACKEND)
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
+    add("--fast", action="store_true", help=FAST)
     add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
     add("--batch-size", type=int, metavar="N", help="images in a call of the network (default: 16; scenes on a CPU: 8)")
 
@@ -59,6 +65,8 @@ def check_options(parser: ArgumentParser, options: Namespace) -> None:
         parser.error("--dataset needs --root, the folder that the data set is in")
     if options.input and (options.root or options.split):
         parser.error("--root and --split go with --dataset, not with --input")
+    if options.fast and (options.precision or options.backend != "auto"):
+        parser.error("--fast chooses backend and precision: leave --backend and --precision out, or --fast")
     check_scene_options(parser, options)
     if not options.scene and options.batch_size is None:
         options.batch_size = 16

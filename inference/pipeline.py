@@ -40,6 +40,7 @@ def make_maps(
     write: Callable[[Path, np.ndarray, Size], None],
     batch_size: int,
     timer: StageTimer,
+    prepare: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Path, str | None]]:
     """Make the map of every image.
 
@@ -50,6 +51,7 @@ def make_maps(
         write: writes one saliency to a map file; its third argument is the image's own size.
         batch_size: number of images in a call of the network.
         timer: gives the number of threads and records the times.
+        prepare: called once in each thread that reads.
 
     Yields:
         (image file, None) in order, once the map is written; (image file, message) without a map where `read` or
@@ -70,7 +72,10 @@ def make_maps(
             return f"{job[0]}: {error}"
         return None
 
-    with ThreadPoolExecutor(timer.workers) as readers, ThreadPoolExecutor(timer.workers) as writers:
+    with (
+        ThreadPoolExecutor(timer.workers, initializer=prepare) as readers,
+        ThreadPoolExecutor(timer.workers) as writers,
+    ):
         images = _prefetch(readers, timed_read, ((job,) for job in jobs), 2 * batch_size)
         saliencies = _run_batches(network, images, batch_size, timer)
         for (job, _), future in _prefetch(writers, timed_write, saliencies, batch_size):

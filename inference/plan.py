@@ -70,7 +70,8 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
         images: what `find_requested` returned.
         output: folder for the maps.
         suffix: text between stem and .png.
-        resume: keep the maps that exist; otherwise they are replaced.
+        resume: keep the maps that exist; otherwise they are replaced. An empty file, which a power failure leaves of a
+            map, is no map.
 
     Raises:
         ValueError: a map would overwrite one of the images, or a mask.
@@ -83,7 +84,7 @@ def plan_maps(images: list[tuple[str, str]], output: Path, suffix: str = "", res
         _refuse_masks(output, [f"{stem}{suffix}.png" for stem, _ in images])
     for folder in {os.path.dirname(stem) for stem, _ in images}:
         remove_unfinished(output / folder)
-    left = [(stem, image) for stem, image in images if not (resume and os.path.isfile(_map_file(output, stem, suffix)))]
+    left = [(stem, image) for stem, image in images if not (resume and _is_there(_map_file(output, stem, suffix)))]
     return Plan(left, len(images) - len(left), output, suffix)
 
 
@@ -107,6 +108,10 @@ def _refuse_masks(output: Path, names: Sequence[str]) -> None:
                 f"{path} looks like a mask, black and white only, and would be replaced by a map: "
                 "give another --output, or a --suffix"
             )
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _identity(path: Path | str) -> tuple[int, int]:

@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 import torch
 

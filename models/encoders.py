@@ -7,6 +7,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 import torch
 from safetensors import SafetensorError

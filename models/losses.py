@@ -6,41 +6,11 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.config import LossWeights as LossWeights
 from models.tfgm import TFGM
-from utils.config import configuration
 
 BORDER = 15
 """Pixels of the map to either side that `boundary_weight` looks at."""
-
-
-@configuration
-class LossWeights:
-    """The weight of each loss term (paper, joint loss; values as the release's).
-
-    Args:
-        saliency: of the structure losses of the five maps, finest first.
-        sr: of the mean squared error between SR image and SR target.
-        sr_first_epoch: the same in the first epoch, before the SR branch gives anything like an image.
-        spatial: of TFGM's spatial consistency.
-        affinity: of TFGM's affinity.
-        teacher: of the structure loss between the finest map and a teacher's.
-        boundary: how much more the pixels at objects' borders weigh in the structure losses of the masks
-            (`boundary_weight`); 0, all alike, is the paper's.
-    """
-
-    saliency: tuple[float, float, float, float, float] = (1.0, 1.0, 0.5, 0.25, 0.125)
-    sr: float = 100.0
-    sr_first_epoch: float = 1.0
-    spatial: float = 1.0
-    affinity: float = 1.0
-    teacher: float = 1.0
-    boundary: float = 0.0
-
-    def of_epoch(self, epoch: int) -> dict[str, float]:
-        """The weights by term in `epoch`, counted from 0."""
-        maps = {f"saliency{i}": weight for i, weight in enumerate(self.saliency, start=1)}
-        sr = self.sr_first_epoch if epoch == 0 else self.sr
-        return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
 
 
 def structure_loss(

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 import torch
 import torch.nn.functional as F

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from models.config import DetectorConfig, SRALConfig, detector_config, from_dict, without_sizes
 from models.detector import Detector, build_detector
 from models.hosts import Host
+from models.shipped import LIGHT as LIGHT  # read from here by those who rebuild it
 from models.sral import SRAL, build_sral
 from models.state import Network, check_fit, fill, resample_positions, shapes
 from utils.file_kind import CONVERT, what_it_is
 from utils.safetensors_file import open_safetensors, save_safetensors
 from utils.text import one_line
 
-LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
-"""The shipped light network: the default where no weights are named."""
 DETECTOR_PREFIX = "detector."
 OPTIONAL = {"tokens": "detector.encoder.tokens.*", "refined": "detector.tsdd.blocks.?.refine.*"}
 """Zero-initialized parts that a file to start from may lack, and the names of their tensors."""

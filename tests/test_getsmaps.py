@@ -17,7 +17,7 @@ from PIL import Image
 
 from datasets.catalog import images_at
 from datasets.io import read_pixels
-from inference.backends import TorchEager
+from inference.backends.eager import TorchEager
 from inference.distributed import ProcessGroup
 from inference.maps import gray_map, stretched, truncated
 from models.weights import LIGHT, save_weights
@@ -112,7 +112,7 @@ def test_the_command_writes_the_maps_of_a_folder(pictures, tmp_path, small_weigh
     assert re.fullmatch(
         r"4 images to .*maps: [\d.]+ s, [\d.]+ images per second on cpu in fp32 by torch; "
         r"alone: reading \d+, network \d+, writing \d+ images per second; "
-        r"bound by \w+; the network waited for images \d+% of the time\n",
+        r"bound by \w+; the network waited for images \d+% of the time(; faster.*)?\n",
         done.stdout,
     )
     assert "4/4" in done.stderr  # the bar
@@ -255,6 +255,25 @@ def test_listed_images_that_are_not_there_are_reported(pictures, tmp_path, getsm
     assert status == 1
     assert re.search(r"skipped: .*gone.jpg is not there", err)
     assert files_below(tmp_path / "maps") == ["a.png"]
+
+
+def test_an_empty_map_is_made_again(pictures, tmp_path, getsmaps):
+    """A power failure can leave a file empty that had not reached the disk."""
+    output = tmp_path / "maps"
+    output.mkdir()
+    (output / "a.png").touch()
+    status, out, _ = getsmaps("--input", pictures, "--output", output, "--resume")
+    assert status == 0
+    assert "4 images to" in out
+    assert Image.open(output / "a.png").size == (2 * WIDTH, 2 * HEIGHT)
+
+
+def test_fast_chooses_the_precision(pictures, tmp_path, getsmaps):
+    ask = ("--input", pictures / "a.jpg", "--output", tmp_path, "--fast")
+    status, out, _ = getsmaps(*ask)
+    assert status == 0
+    assert f"on cpu in {'bf16' if cpu_computes_in('bf16') else 'fp32'} by torch" in out
+    assert "--fast chooses backend and precision" in one_line(*getsmaps(*ask, "--precision", "bf16"))
 
 
 def test_resume_keeps_what_is_there(pictures, tmp_path, getsmaps):

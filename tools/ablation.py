@@ -17,20 +17,37 @@ from utils import command
 if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from compute_results.options import CommandParser
+
+METRICS = ("Fbeta", "MAE", "Sm")
+
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = CommandParser(prog="python -m tools.ablation", description=__doc__)
+    add = parser.add_argument
+    add("--list", required=True, metavar="LIST.yaml", help="the list of runs that tools.sweep trained")
+    add("--output", metavar="DIR", help="the sweep's folder, instead of the list's")
+    add("--test", metavar="NAME", help="report this data set's test scores too; all runs must have them")
+    add("--metric", choices=METRICS, default="Sm", help="metric by epoch, of the CSV and the figure (default: Sm)")
+    add("--print-output", action="store_true", help="print the sweep's folder and end")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from compute_results.options import CommandParser
 from tools.sweep import Sweep, sweep_of
 from tools.sweep_table import PROTOCOLS, compare
 from utils.files import atomic_path, atomic_write
 from utils.text import one_line
-
-METRICS = ("Fbeta", "MAE", "Sm")
 
 
 def read_logs(sweep: Sweep, finished_only: bool = True) -> pd.DataFrame:
@@ -190,14 +207,7 @@ def report(sweep: Sweep, test: str | None, metric: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; bad input ends it with one line."""
-    parser = CommandParser(prog="python -m tools.ablation", description=__doc__)
-    add = parser.add_argument
-    add("--list", required=True, metavar="LIST.yaml", help="the list of runs that tools.sweep trained")
-    add("--output", metavar="DIR", help="the sweep's folder, instead of the list's")
-    add("--test", metavar="NAME", help="report this data set's test scores too; all runs must have them")
-    add("--metric", choices=METRICS, default="Sm", help="metric by epoch, of the CSV and the figure (default: Sm)")
-    add("--print-output", action="store_true", help="print the sweep's folder and end")
-    options = parser.parse_args(arguments)
+    options = _parse_arguments(arguments)
     try:
         folder = ["--output", options.output] if options.output else []
         sweep, _ = sweep_of(["--list", options.list, *folder])

@@ -20,6 +20,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.average_weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sources", type=Path, nargs="+", metavar="FILE", help="a weights file, or a checkpoint of a run"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
+
 import torch
 
 from models.config import without_sizes
@@ -70,16 +87,7 @@ def _read(source: Path) -> tuple[Detector | Host, dict[str, Any]]:
 
 def main() -> None:
     """Average the files that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.average_weights",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "sources", type=Path, nargs="+", metavar="FILE", help="a weights file, or a checkpoint of a run"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    options = parser.parse_args()
+    options = _parse_arguments()
     try:
         average(options.sources, options.output, " ".join(["tools.average_weights", *sys.argv[1:]]))
     except (OSError, ValueError) as error:

@@ -18,6 +18,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_dinov2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="the package's .onnx")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
+
 import utils.torchvision_operators  # noqa: F401 (before timm)
 
 # isort: split
@@ -131,12 +144,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Convert one file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.convert_dinov2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", type=Path, help="the package's .onnx")
-    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    options = parser.parse_args(arguments)
+    options = _parse_arguments(arguments)
     try:
         convert(options.source, options.output)
     except (OSError, ValueError) as error:

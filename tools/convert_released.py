@@ -11,7 +11,23 @@ if __name__ == "__main__":
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_released",
+        description="Convert a checkpoint of the authors' release into a weights file of this project.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="SRAL_ORSSD.pth, SRAL_EORSSD.pth or SRAL_ORS_4199.pth")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--pruned", action="store_true", help="write the inference network only")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
 
 from torch import Tensor
 
@@ -106,14 +122,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def main() -> None:
     """Convert one checkpoint."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.convert_released",
-        description="Convert a checkpoint of the authors' release into a weights file of this project.",
-    )
-    parser.add_argument("checkpoint", type=Path, help="SRAL_ORSSD.pth, SRAL_EORSSD.pth or SRAL_ORS_4199.pth")
-    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--pruned", action="store_true", help="write the inference network only")
-    options = parser.parse_args()
+    options = _parse_arguments()
     try:
         refuse_inputs(options.output, [options.checkpoint])
         network = convert(read_checkpoint(options.checkpoint), str(options.checkpoint))

@@ -23,6 +23,29 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.gradient_analysis",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="folder of a training run whose network has an SR branch")
+    add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
+    add("--num-batches", type=int, default=16, metavar="N", help="training batches to average over (default: 16)")
+    add("--batches", help=argparse.SUPPRESS)
+    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
+    options = parser.parse_args(arguments)
+    if options.batches is not None:
+        parser.error(f"--batches is now --num-batches: use --num-batches {options.batches}")
+    return options
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
+
 import torch
 from torch import Tensor
 
@@ -130,25 +153,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{name:26} {loss:8.4f} {ratio:8.4f} {cosine:8.3f}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-
-
-def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.gradient_analysis",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a training run whose network has an SR branch")
-    add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
-    add("--num-batches", type=int, default=16, metavar="N", help="training batches to average over (default: 16)")
-    add("--batches", help=argparse.SUPPRESS)
-    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
-    options = parser.parse_args(arguments)
-    if options.batches is not None:
-        parser.error(f"--batches is now --num-batches: use --num-batches {options.batches}")
-    return options
 
 
 if __name__ == "__main__":

@@ -18,6 +18,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.inspect_sr",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="folder of a training run; its configuration names the validation images")
+    add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
+    add("--output", type=Path, required=True, metavar="FILE", help="PNG file to write")
+    add("--num-images", type=int, default=6, metavar="N", help="images in the PNG (default: 6)")
+    add("--rows", help=argparse.SUPPRESS)
+    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
+    options = parser.parse_args(arguments)
+    if options.rows is not None:
+        parser.error(f"--rows is now --num-images: use --num-images {options.rows}")
+    return options
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
+
 import numpy as np
 import torch
 import yaml
@@ -195,26 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _line(caption: str, scores: tuple[float, float]) -> tuple[str, str, str]:
     return caption, f"{scores[0]:.2f}", f"{scores[1]:.4f}"
-
-
-def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.inspect_sr",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a training run; its configuration names the validation images")
-    add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
-    add("--output", type=Path, required=True, metavar="FILE", help="PNG file to write")
-    add("--num-images", type=int, default=6, metavar="N", help="images in the PNG (default: 6)")
-    add("--rows", help=argparse.SUPPRESS)
-    add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
-    options = parser.parse_args(arguments)
-    if options.rows is not None:
-        parser.error(f"--rows is now --num-images: use --num-images {options.rows}")
-    return options
 
 
 if __name__ == "__main__":

@@ -16,6 +16,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.prune", description="Cut a training run's weights file down to the inference network."
+    )
+    parser.add_argument("weights", type=Path, help="RUN/best.safetensors or RUN/last.safetensors")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--half", action="store_true", help="store fp16: half the size")
+    parser.add_argument("--bare", action="store_true", help="write a host's own state dict, for its own code to load")
+    size = {"type": int, "nargs": 2}
+    what = "size to which the encoder's input is enlarged inside the network: multiples of 32"
+    parser.add_argument("--encoder-size", **size, metavar=("HEIGHT", "WIDTH"), help=what)
+    what = "patches that the transformer reads: more than in training, its position embedding resampled"
+    parser.add_argument("--token-grid", **size, metavar=("ROWS", "COLUMNS"), help=what)
+    what = "a Python file that registers the network, if it is your own; it is run"
+    parser.add_argument("--host-file", type=Path, metavar="FILE.py", help=what)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    command.answer_help(_parse_arguments)  # before torch, which takes seconds
+
 import torch
 from torch import nn
 
@@ -75,21 +97,7 @@ def to_half(network: nn.Module, where: str) -> nn.Module:
 
 def main() -> None:
     """Prune one file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.prune", description="Cut a training run's weights file down to the inference network."
-    )
-    parser.add_argument("weights", type=Path, help="RUN/best.safetensors or RUN/last.safetensors")
-    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--half", action="store_true", help="store fp16: half the size")
-    parser.add_argument("--bare", action="store_true", help="write a host's own state dict, for its own code to load")
-    size = {"type": int, "nargs": 2}
-    what = "size to which the encoder's input is enlarged inside the network: multiples of 32"
-    parser.add_argument("--encoder-size", **size, metavar=("HEIGHT", "WIDTH"), help=what)
-    what = "patches that the transformer reads: more than in training, its position embedding resampled"
-    parser.add_argument("--token-grid", **size, metavar=("ROWS", "COLUMNS"), help=what)
-    what = "a Python file that registers the network, if it is your own; it is run"
-    parser.add_argument("--host-file", type=Path, metavar="FILE.py", help=what)
-    options = parser.parse_args()
+    options = _parse_arguments()
     try:
         if options.host_file:
             run_host_file(options.host_file)

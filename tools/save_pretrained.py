@@ -15,6 +15,27 @@ import argparse
 import sys
 from pathlib import Path
 
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse and check the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.save_pretrained", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("source", type=Path, metavar="FILE", help="a weights file (.safetensors)")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FOLDER", help="folder; must not exist or be empty"
+    )
+    parser.add_argument("--card", type=Path, metavar="FILE.md", help="the model card (default: FILE's, beside it)")
+    options = parser.parse_args()
+    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
+        parser.error(f"--output {options.output} holds something already: name a new folder")
+    return options
+
+
+if __name__ == "__main__":
+    command.answer_help(parse_arguments)  # before torch, which takes seconds
+
 from safetensors import SafetensorError
 
 from models.huggingface import PretrainedDetector
@@ -44,23 +65,6 @@ network = PretrainedDetector.from_pretrained("{name}")
 
 `model.safetensors` is also a weights file of the SRAL software: `getsmaps.py --weights model.safetensors`.
 """
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Parse and check the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.save_pretrained", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("source", type=Path, metavar="FILE", help="a weights file (.safetensors)")
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FOLDER", help="folder; must not exist or be empty"
-    )
-    parser.add_argument("--card", type=Path, metavar="FILE.md", help="the model card (default: FILE's, beside it)")
-    options = parser.parse_args()
-    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
-        parser.error(f"--output {options.output} holds something already: name a new folder")
-    return options
 
 
 def model_card(network: PretrainedDetector, name: str, card: Path | None) -> str:

@@ -44,11 +44,43 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from compute_results.options import CommandParser
+
+
+def _test_set(text: str) -> tuple[str, str]:
+    name, _, root = text.partition("=")
+    if not name or not root:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, root
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    usage = "python -m tools.sweep [options] [-- --key value ...]"
+    parser = CommandParser(prog="python -m tools.sweep", usage=usage, description=__doc__)
+    add = parser.add_argument
+    add("--list", type=Path, metavar="LIST.yaml", help="the list of runs, in the layout above")
+    add("--configs", nargs="+", default=[], metavar="FILE", help="without a list: configuration files")
+    add("--seeds", nargs="+", type=int, metavar="N", help="run each configuration with each seed")
+    add("--output", metavar="DIR", help="the folder of all runs and of the table")
+    add("--test", nargs="+", type=_test_set, metavar="NAME=DIR", help="data sets whose test split is scored")
+    add("--jobs", type=_positive, default=1, metavar="N", help="runs at once, each on its own GPU if there are any")
+    add("--dry-run", action="store_true", help="print what would be run, resumed, scored and skipped")
+    return parser
+
+
+if __name__ == "__main__":
+    command.answer_help(lambda: _parser().parse_args())  # before torch, which takes seconds
+
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PrivateAttr, ValidationError
 
-from compute_results.options import CommandParser
 from compute_results.table_config import UniqueKeys
 from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
@@ -173,33 +205,6 @@ def _settings(name: str, options: Sequence[str]) -> TrainingConfig:
     if start.dry_run:
         raise ValueError("--dry-run after --: it is an option of the sweep, put it before --")
     return start.settings
-
-
-def _test_set(text: str) -> tuple[str, str]:
-    name, _, root = text.partition("=")
-    if not name or not root:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
-    return name, root
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    usage = "python -m tools.sweep [options] [-- --key value ...]"
-    parser = CommandParser(prog="python -m tools.sweep", usage=usage, description=__doc__)
-    add = parser.add_argument
-    add("--list", type=Path, metavar="LIST.yaml", help="the list of runs, in the layout above")
-    add("--configs", nargs="+", default=[], metavar="FILE", help="without a list: configuration files")
-    add("--seeds", nargs="+", type=int, metavar="N", help="run each configuration with each seed")
-    add("--output", metavar="DIR", help="the folder of all runs and of the table")
-    add("--test", nargs="+", type=_test_set, metavar="NAME=DIR", help="data sets whose test split is scored")
-    add("--jobs", type=_positive, default=1, metavar="N", help="runs at once, each on its own GPU if there are any")
-    add("--dry-run", action="store_true", help="print what would be run, resumed, scored and skipped")
-    return parser
 
 
 def sweep_of(arguments: Sequence[str]) -> tuple[Sweep, argparse.Namespace]:

@@ -28,12 +28,11 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from datasets.augmentation import Augmentation
 from datasets.io import Reading
 from datasets.raster import parse_bands, parse_range
 from datasets.split import VALIDATION_SEED
-from datasets.transforms import Augmentation
-from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
-from models.losses import LossWeights
+from models.config import ASRDConfig, DetectorConfig, LossWeights, SRALConfig, TFGMConfig
 from training.text_names import arguments_with_text_names, with_text_names
 from utils.config import explained, nearest
 from utils.text import one_line, read_text

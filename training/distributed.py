@@ -5,6 +5,9 @@ import random
 import warnings
 from typing import Any, TypeVar
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import numpy as np
 import torch
 import torch.distributed

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 from timm.utils import ModelEmaV3
 from torch import nn
 

@@ -71,6 +71,17 @@ def say_when_stopped(remark: str) -> None:
     _Command.remark = remark
 
 
+def answer_help(parse: Callable[[], object]) -> None:
+    """Print the help and end the process where it is asked for, before the imports that follow.
+
+    Args:
+        parse: parses this process's command line.
+    """
+    options = sys.argv[1:]
+    if {"-h", "--help"} & set(options[: options.index("--")] if "--" in options else options):
+        run(parse)
+
+
 def run(main: Callable[[], object]) -> None:
     """Call `main`, and end the process: every error and every signal is one line on standard error.
 

@@ -70,6 +70,11 @@ MOST_THREADS = 4096
 """More than any machine has cores."""
 
 
+def has_vnni() -> bool:
+    """Return whether the CPU has instructions for products of int8, without which int8 is no faster."""
+    return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("vnni"))
+
+
 def use_threads(count: int | None) -> None:
     """Let this process's networks compute on so many threads; None leaves it at OMP_NUM_THREADS or the cores.
 
@@ -89,6 +94,11 @@ def use_threads(count: int | None) -> None:
 def thread_count() -> int:
     """Threads that a network computes on."""
     return torch.get_num_threads()
+
+
+def compute_alone() -> None:
+    """Let torch compute on one thread where the calling thread calls it; other threads keep their number."""
+    torch.set_num_threads(1)
 
 
 @functools.cache

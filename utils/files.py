@@ -1,8 +1,10 @@
 """Atomic writes: a reader, or a run that is cut off, finds the old file or the new one, never a part of either."""
 
+import ctypes
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -48,11 +50,16 @@ class WriteError(OSError):
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path; when the block succeeds, flush it to disk (fsync) and rename it to `path`.
 
     The temporary file lies in the same folder, which is created if missing. The result's mode follows the umask,
     whatever mode the writing library chose. The temporary name is short, so every legal file name can be written.
+
+    Args:
+        path: the file.
+        sync: flush it before the rename. A flush takes milliseconds. Without it, a file may be empty after a power
+            failure, but never after a killed process: for many small files, `sync_disk` once at the end.
 
     Raises:
         WriteError: the file cannot be written; an older file of that name is intact and nothing else is left behind.
@@ -60,14 +67,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with _temporary(path) as (temporary, mode):
         yield temporary
         with _explained(path, temporary):
-            _flush(temporary, mode)
+            _flush(temporary, mode, sync)
             os.replace(temporary, path)
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield an open binary file that becomes `path` when the block succeeds; errors as `atomic_path`."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
+    """Yield an open binary file that becomes `path` when the block succeeds; arguments and errors as `atomic_path`."""
+    with atomic_path(path, sync) as temporary, temporary.open("wb") as file:
         yield file
 
 
@@ -191,10 +198,35 @@ def _temporary(path: Path) -> Iterator[tuple[Path, int]]:
         forget(temporary)
 
 
-def _flush(temporary: Path, mode: int) -> None:
+def sync_disk(folder: Path) -> None:
+    """Flush everything that was written to a folder's disk, once for all files that were written with `sync=False`.
+
+    Nothing is done where the folder does not exist.
+
+    Raises:
+        WriteError: the disk reports that something could not be written.
+    """
+    if not folder.is_dir():
+        return
+    flush = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+    if flush is None:
+        if hasattr(os, "sync"):
+            os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if flush(descriptor):
+            error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise WriteError.of(error, folder, "the last files may be empty: make them again")
+    finally:
+        os.close(descriptor)
+
+
+def _flush(temporary: Path, mode: int, sync: bool = True) -> None:
     with temporary.open("rb") as file:
         os.fchmod(file.fileno(), mode)  # safetensors creates its files with mode 0600
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 @contextmanager

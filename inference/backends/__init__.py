@@ -1,24 +1,22 @@
 """Open a network with a runtime. All runtimes have one interface: 8-bit RGB in, saliency out."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
 
 from inference import BACKEND_NAMES
-from inference.backends.compiled import TorchCompiled
-from inference.backends.cuda_graphs import CudaGraphs
-from inference.backends.eager import TorchEager
-from inference.backends.onnx_runtime import OnnxRuntime
-from inference.backends.open_vino import OpenVino
+from inference.backends.converted import converted
 from inference.export import FORMATS
-from models.detector import Detector
-from models.hosts import Host
-from models.weights import load_detector
-from utils.devices import compute_alone_after_fork, use_threads
+from utils.devices import compute_alone_after_fork, optional, use_threads
 from utils.environment import check_environment
+
+if TYPE_CHECKING:
+    from models.detector import Detector
+    from models.hosts import Host
 
 
 class Backend(Protocol):
@@ -44,20 +42,32 @@ class Backend(Protocol):
         """
 
 
-BACKENDS: dict[str, Callable[..., Backend]] = dict(
-    zip(BACKEND_NAMES, (TorchEager, TorchCompiled, CudaGraphs, OnnxRuntime, OpenVino), strict=True)
+MODULES = dict(zip(BACKEND_NAMES, ("eager", "compiled", "cuda_graphs", "onnx_runtime", "open_vino"), strict=True))
+"""By name: the module of the class, imported when it is used. torch's import timm, which takes a second."""
+CLASSES = dict(
+    zip(BACKEND_NAMES, ("TorchEager", "TorchCompiled", "CudaGraphs", "OnnxRuntime", "OpenVino"), strict=True)
 )
-"""By name. Each is called with a detector, device, precision and local rank; the last two also take exported files."""
-EXPORTED: dict[str, type[OnnxRuntime] | type[OpenVino]] = {
-    FORMATS["onnx"]: OnnxRuntime,
-    FORMATS["openvino"]: OpenVino,
+EXPORTED = {FORMATS["onnx"]: ("onnxruntime", "openvino"), FORMATS["openvino"]: ("openvino",)}
+"""By suffix of an exported file: the backends that run it."""
+CONVERTED = {
+    "onnxruntime": ("requirements-onnx.txt", ("fp32",)),
+    "openvino": ("requirements-openvino.txt", ("fp32", "bf16")),
 }
-"""By file suffix."""
+"""Backends that run a weights file converted: what they need, and in which precisions."""
+
+
+def backend_class(name: str) -> Callable[..., Backend]:
+    """Return a backend's class: called with a detector, device, precision and local rank.
+
+    Those of EXPORTED also take an exported file, and the bytes of an .onnx file.
+    """
+    found: Callable[..., Backend] = getattr(import_module(f"inference.backends.{MODULES[name]}"), CLASSES[name])
+    return found
 
 
 def open_backend(
     name: str | None,
-    weights: Path | str | Detector | Host,
+    weights: "Path | str | Detector | Host",
     device: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
@@ -66,9 +76,9 @@ def open_backend(
     """Load a network and prepare it to run.
 
     Args:
-        name: a key of BACKENDS; None: 'torch', or the runtime of an exported file.
-        weights: a .safetensors file; a file that inference.export wrote, .onnx for 'onnxruntime' or .xml for
-            'openvino'; or a detector or host in eval mode, which is not changed.
+        name: one of BACKEND_NAMES; None: 'torch', or the first runtime of an exported file.
+        weights: a .safetensors file; a file that inference.export wrote, .onnx for 'onnxruntime' and 'openvino' or .xml
+            for 'openvino'; or a detector or host in eval mode, which is not changed.
         device: 'auto' (the GPU if there is one that the backend can use), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16', 'fp16' or 'int8'; None: that of an exported file, or fp32.
         threads: CPU threads of this process's networks; None: OMP_NUM_THREADS, or the machine's cores.
@@ -78,18 +88,25 @@ def open_backend(
         FileNotFoundError: no such file.
         ValueError: the backend, device or precision is not available, or an environment variable would change results.
     """
-    if name is not None and name not in BACKENDS:
-        raise ValueError(f"backend {name!r}: choose {', '.join(BACKENDS)}")
-    check_environment(name == TorchCompiled.name)
+    if name is not None and name not in MODULES:
+        raise ValueError(f"backend {name!r}: choose {', '.join(MODULES)}")
+    check_environment(name == "compile")
     compute_alone_after_fork()  # images are resized by torch, whatever runs the network
     use_threads(threads)
-    if isinstance(weights, Path | str):
-        exported = EXPORTED.get(Path(weights).suffix)
-        if exported is not None:
-            if name not in (None, exported.name):
-                raise ValueError(
-                    f"{weights} is for the backend {exported.name}, not {name}: give the .safetensors instead"
-                )
-            return exported(Path(weights), device, precision, local_index)
-        weights = load_detector(Path(weights))
-    return BACKENDS[name or TorchEager.name](weights, device, precision or "fp32", local_index)
+    if not isinstance(weights, Path | str):
+        return backend_class(name or "torch")(weights, device, precision or "fp32", local_index)
+    weights = Path(weights)
+    if runtimes := EXPORTED.get(weights.suffix):
+        if name is not None and name not in runtimes:
+            raise ValueError(
+                f"{weights} is for the backend {' or '.join(runtimes)}, not {name}: give the .safetensors instead"
+            )
+        return backend_class(name or runtimes[0])(weights, device, precision, local_index)
+    precision = precision or "fp32"
+    requirements, precisions = CONVERTED.get(name or "torch", ("", ()))
+    if precision in precisions and device != "cuda":
+        optional(name, requirements)  # before the conversion
+        return backend_class(name)(converted(weights, requirements), device, precision, local_index)
+    from models.weights import load_detector
+
+    return backend_class(name or "torch")(load_detector(weights), device, precision, local_index)

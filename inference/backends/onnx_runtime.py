@@ -1,18 +1,19 @@
 """Run an exported .onnx file, or a detector that is converted in memory, with ONNX Runtime."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from inference.backends.processes import Owner
-from inference.export.graph import onnx_graph
 from inference.export.header import INPUT, SALIENCY, Header, read_header
-from models.detector import Detector
-from models.hosts import Host
 from utils.devices import find_device, optional, thread_count
 from utils.text import one_line
+
+if TYPE_CHECKING:  # they import timm, which a file does not need
+    from models.detector import Detector
+    from models.hosts import Host
 
 REQUIREMENTS = "requirements-onnx.txt"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -22,7 +23,8 @@ class OnnxRuntime:
     """A network run by ONNX Runtime, on the CPU or, with onnxruntime-gpu, on a GPU.
 
     Args:
-        source: an .onnx file that inference.export wrote, or a detector in eval mode, which is converted first.
+        source: an .onnx file that inference.export wrote, its bytes, or a detector in eval mode, which is converted
+            first.
         device: 'auto' (the GPU if the package has CUDA and torch finds one), 'cpu' or 'cuda'.
         precision: None or the file's own, fp32 or int8: the graph determines the precision.
         local_index: rank of this process on its machine, if several processes share the GPUs: it takes the GPU of that
@@ -42,7 +44,7 @@ class OnnxRuntime:
 
     def __init__(
         self,
-        source: Path | Detector | Host,
+        source: "Path | bytes | Detector | Host",
         device: str = "auto",
         precision: str | None = None,
         local_index: int | None = None,
@@ -50,14 +52,17 @@ class OnnxRuntime:
         self.owner = Owner()
         self.runtime = optional("onnxruntime", REQUIREMENTS)
         self.device = self._find_device(device, local_index)
-        if isinstance(source, Path):
-            if not source.is_file():
+        if isinstance(source, Path | bytes):
+            if isinstance(source, Path) and not source.is_file():
                 raise FileNotFoundError(f"weights {source}: no such file")
-            self.session = self._open(str(source), str(source))
-            self._set_header(read_header(source, self.session.get_modelmeta().custom_metadata_map), precision)
+            path = source if isinstance(source, Path) else Path("network.onnx")
+            self.session = self._open(str(source) if isinstance(source, Path) else source, str(path))
+            self._set_header(read_header(path, self.session.get_modelmeta().custom_metadata_map), precision)
         else:
+            from inference.export import graph as graphs
+
             self._set_header(Header.of(source.config, any_size=False), precision)
-            graph = onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
+            graph = graphs.onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
             self.session = self._open(graph.SerializeToString(), source.config.encoder)
 
     def _set_header(self, header: Header, precision: str | None) -> None:

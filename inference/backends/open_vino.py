@@ -1,23 +1,25 @@
-"""Run an exported .xml file with its .bin, or a detector that is converted in memory, with OpenVINO on the CPU."""
+"""Run an exported .xml (with its .bin) or .onnx file, or a detector that is converted, with OpenVINO on the CPU."""
 
 import hashlib
 import math
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from inference.backends.processes import Owner
 from inference.backends.shapes import MAX_RUNNERS, Shape
-from inference.export.graph import onnx_graph
 from inference.export.header import MAP, Header, read_header
-from models.detector import OUTPUT_SCALE, Detector
-from models.hosts import Host
+from models.resize import OUTPUT_SCALE
 from utils.devices import optional, thread_count
 from utils.text import one_line
+
+if TYPE_CHECKING:  # they import timm, which a file does not need
+    from models.detector import Detector
+    from models.hosts import Host
 
 REQUIREMENTS = "requirements-openvino.txt"
 MAX_IMAGES_PER_REQUEST = 4
@@ -33,7 +35,8 @@ class OpenVino:
     images need not wait for each other.
 
     Args:
-        source: an .xml file that inference.export wrote, or a detector in eval mode, which is converted first.
+        source: an .xml or .onnx file that inference.export wrote, the bytes of an .onnx file, or a detector in eval
+            mode, which is converted first.
         device: 'auto' or 'cpu'.
         precision: 'fp32', 'bf16', or 'int8' for a file in int8, whose other parts run in bf16 if the CPU has it. None:
             that of the file.
@@ -53,7 +56,7 @@ class OpenVino:
 
     def __init__(
         self,
-        source: Path | Detector | Host,
+        source: "Path | bytes | Detector | Host",
         device: str = "auto",
         precision: str | None = None,
         local_index: int | None = None,
@@ -64,12 +67,14 @@ class OpenVino:
         self.runtime = optional("openvino", REQUIREMENTS)
         self.device = torch.device("cpu")
         self.core = self.runtime.Core()
-        if isinstance(source, Path):
+        if isinstance(source, Path | bytes):
             self.model, header = read_openvino(self.core, source)
             self._set_header(header, precision)
         else:
+            from inference.export import graph as graphs
+
             self._set_header(Header.of(source.config, any_size=False), precision)
-            graph = onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
+            graph = graphs.onnx_graph(source, any_size=False, requirements=REQUIREMENTS)
             self.model = self.core.read_model(graph.SerializeToString())
         remove_map_output(self.model)
         self._queues: OrderedDict[tuple[Shape, int], Any] = OrderedDict()
@@ -135,26 +140,31 @@ class OpenVino:
         return self._queues[key]
 
 
-def read_openvino(core: Any, path: Path) -> tuple[Any, Header]:
-    """Return the model in an .xml file and its .bin, and its header.
+def read_openvino(core: Any, source: Path | bytes) -> tuple[Any, Header]:
+    """Return the model in an .xml file and its .bin, or in an .onnx file or its bytes, and its header.
 
     Raises:
         FileNotFoundError: one of the files is missing.
         ValueError: inference.export did not write them, or not together.
     """
-    tensors = path.with_suffix(".bin")
-    for file in (path, tensors):
-        if not file.is_file():
-            raise FileNotFoundError(f"weights {file}: no such file; OpenVINO's .xml and .bin belong together")
+    path = source if isinstance(source, Path) else Path("network.onnx")
+    tensors = path.with_suffix(".bin") if path.suffix == ".xml" else None
+    for file in (path, tensors) if isinstance(source, Path) else ():
+        if file is not None and not file.is_file():
+            hint = "; OpenVINO's .xml and .bin belong together" * (tensors is not None)
+            raise FileNotFoundError(f"weights {file}: no such file{hint}")
     try:
-        model = core.read_model(path)
-        metadata = model.get_rt_info(["sral"]).value if model.has_rt_info(["sral"]) else {}
-    except RuntimeError as error:
+        model = core.read_model(source)
+        name = "sral" if tensors else "framework"  # where OpenVINO keeps an ONNX file's metadata
+        metadata = model.get_rt_info([name]).value if model.has_rt_info([name]) else {}
+        metadata = {key: getattr(value, "value", value) for key, value in metadata.items()}
+    except (AttributeError, RuntimeError) as error:
         raise ValueError(f"{path}: openvino cannot read it ({one_line(error)})") from error
     header = read_header(path, metadata)
-    with tensors.open("rb") as opened:
-        if hashlib.file_digest(opened, "sha256").hexdigest() != header.tensors_sha256:
-            raise ValueError(f"{tensors} is not the one that {path.name} was written with: export both again")
+    if tensors:
+        with tensors.open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() != header.tensors_sha256:
+                raise ValueError(f"{tensors} is not the one that {path.name} was written with: export both again")
     return model, header
 
 
@@ -166,10 +176,11 @@ def remove_map_output(model: Any) -> None:
 
 
 def upsample_by_matmul(runtime: Any, model: Any) -> None:
-    """Replace the bilinear upsampling of single-channel maps by two matrix products, in a model of fixed shapes.
+    """Replace the upsampling of images and single-channel maps by two matrix products, in a model of fixed shapes.
 
-    OpenVINO's Interpolate vectorizes over channels. The final map has one channel, and its upsampling takes a third of
-    a light network's time; the products take a tenth of that.
+    OpenVINO's Interpolate vectorizes over channels, of which a map has one and an image three. The final map's
+    upsampling takes a third of a light network's time, and the bicubic one of a transformer's input a tenth of the
+    strong network's; the products take a tenth of that.
     """
     operations = runtime.opset13
     for node in model.get_ordered_ops():
@@ -177,14 +188,43 @@ def upsample_by_matmul(runtime: Any, model: Any) -> None:
             continue
         attributes = node.get_attributes()
         (_, channels, height, width), (_, _, high, wide) = node.get_input_shape(0), node.get_output_shape(0)
-        how = (attributes["mode"], attributes["coordinate_transformation_mode"])
-        if channels == 1 and how == ("linear_onnx", "align_corners"):
-            rows = operations.matmul(_bilinear_weights(height, high), node.input_value(0), False, False)
-            both = operations.matmul(rows, _bilinear_weights(width, wide), False, True)
-            node.output(0).replace(both.output(0))
+        weights = WEIGHTS.get((channels, attributes["mode"], attributes["coordinate_transformation_mode"]))
+        if weights is None or (attributes["mode"] == "cubic" and attributes["cube_coeff"] != CUBIC):
+            continue
+        rows = operations.matmul(weights(height, high), node.input_value(0), False, False)
+        both = operations.matmul(rows, weights(width, wide), False, True)
+        node.output(0).replace(both.output(0))
+
+
+CUBIC = -0.75
+"""The coefficient of torch's bicubic interpolation."""
 
 
 def _bilinear_weights(source: int, target: int) -> np.ndarray:
     """Return the weights of bilinear interpolation along one side with align_corners=True, target×source."""
     positions = np.linspace(0, source - 1, target)[:, None]
     return np.maximum(1 - np.abs(positions - np.arange(source)), 0).astype(np.float32)
+
+
+def _bicubic_weights(source: int, target: int) -> np.ndarray:
+    """Return the weights of bicubic interpolation along one side with align_corners=True, target×source.
+
+    Neighbors beyond the border are the border's pixel.
+    """
+    positions = np.linspace(0, source - 1, target)
+    first = np.floor(positions).astype(int) - 1
+    weights = np.zeros((target, source))
+    for offset in range(4):
+        near = np.abs(positions - first - offset)
+        inner = ((CUBIC + 2) * near - (CUBIC + 3)) * near**2 + 1
+        outer = ((near - 5) * near + 8) * near * CUBIC - 4 * CUBIC
+        index = np.clip(first + offset, 0, source - 1)
+        np.add.at(weights, (np.arange(target), index), np.where(near <= 1, inner, outer))
+    return weights.astype(np.float32)
+
+
+WEIGHTS = {
+    (1, "linear_onnx", "align_corners"): _bilinear_weights,
+    (3, "cubic", "align_corners"): _bicubic_weights,
+}
+"""By channels, mode and coordinates of an Interpolate: the weights along one side."""

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.config import SIDE_LIMIT, DetectorConfig
-from models.detector import check_size
+from models.resize import check_size
 from utils.text import one_line
 
 INPUT = "image"

@@ -5,6 +5,9 @@ from contextlib import nullcontext
 from functools import partial
 from types import ModuleType
 
+import utils.torchvision_operators  # noqa: F401 (before timm)
+
+# isort: split
 import timm
 from torch import nn
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from inference.backends import BACKENDS, Backend, cuda_graphs, eager, onnx_runtime, open_backend, open_vino
+from inference import BACKEND_NAMES
+from inference.backends import Backend, backend_class, cuda_graphs, eager, open_backend, open_vino
 from inference.backends.shapes import MAX_RUNNERS, FixedShapes
-from inference.export.graph import onnx_graph
+from inference.export import graph as graphs
 from models.detector import Detector
 from tests.helpers import cpu_computes_in, small_network
 from utils import devices
@@ -30,10 +31,9 @@ def detector() -> Detector:
 @pytest.fixture(autouse=True, scope="module")
 def one_graph():
     """Detectors become a graph once, however many backends are opened on them."""
-    graph = functools.cache(lambda detector: onnx_graph(detector, any_size=False, requirements=""))
+    made = functools.cache(functools.partial(graphs.onnx_graph, any_size=False, requirements=""))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (onnx_runtime, open_vino):
-            patch.setattr(module, "onnx_graph", lambda detector, any_size, requirements: graph(detector))
+        patch.setattr(graphs, "onnx_graph", lambda detector, any_size, requirements: made(detector))
         yield
 
 
@@ -253,7 +253,8 @@ def test_too_little_memory_is_one_line(detector):
         ({"name": "cudagraphs", "device": "cpu"}, "backend cudagraphs runs on a GPU: use --device cuda"),
         ({"name": "openvino", "device": "cuda"}, "backend openvino runs on the CPU: use --device cpu"),
         ({"threads": 0}, "0 threads: give at least 1"),
-        ({"weights": "missing.onnx", "name": "openvino"}, "missing.onnx is for the backend onnxruntime, not openvino"),
+        ({"weights": "missing.onnx", "name": "openvino"}, "missing.onnx: no such file"),
+        ({"weights": "missing.onnx", "name": "torch"}, "missing.onnx is for the backend onnxruntime or openvino, not"),
         ({"weights": "missing.xml", "name": "torch"}, "missing.xml is for the backend openvino, not torch"),
         ({"weights": "missing.xml"}, "missing.xml: no such file"),
         ({"weights": "missing.onnx"}, "missing.onnx: no such file"),
@@ -307,8 +308,8 @@ def test_threads_are_this_process_own(detector):
 
 
 def test_all_backends_have_the_name_that_opens_them():
-    assert list(BACKENDS) == ["torch", "compile", "cudagraphs", "onnxruntime", "openvino"]
-    assert all(of.name == name for name, of in BACKENDS.items())
+    assert BACKEND_NAMES == ("torch", "compile", "cudagraphs", "onnxruntime", "openvino")
+    assert all(backend_class(name).name == name for name in BACKEND_NAMES)
 
 
 def test_the_map_of_a_graph_of_fixed_size_is_enlarged_by_products(detector):
@@ -321,3 +322,10 @@ def test_the_map_of_a_graph_of_fixed_size_is_enlarged_by_products(detector):
     left = [node.get_output_shape(0)[1] for node in model.get_ops() if node.get_type_name() == "Interpolate"]
     assert wide.count(1) == 1
     assert left == [channels for channels in wide if channels > 1]
+
+
+def test_the_bicubic_weights_are_those_of_torch():
+    image = torch.rand(1, 3, 64, 40, dtype=torch.double)
+    wanted = torch.nn.functional.interpolate(image, size=(98, 70), mode="bicubic", align_corners=True)
+    rows, columns = (torch.from_numpy(open_vino._bicubic_weights(*sides)).double() for sides in ((64, 98), (40, 70)))
+    assert (rows @ image @ columns.T - wanted).abs().max() < 1e-6

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from utils import unfinished
-from utils.files import WriteError, atomic_files, atomic_write, temporary_folder
+from utils.files import WriteError, atomic_file, atomic_files, atomic_write, sync_disk, temporary_folder
 from utils.safetensors_file import save_safetensors
 from utils.unfinished import remove_unfinished, unfinished_name
 
@@ -125,3 +125,17 @@ def test_on_a_full_disk_weights_stay_as_they_were(small_disk: Path) -> None:
     with pytest.raises(WriteError, match=r"w.safetensors cannot be written: No space.*the older file is as it was"):
         save_safetensors(path, {"a": torch.zeros(1 << 18)}, {})
     assert {each.name: each.read_bytes() for each in small_disk.iterdir()} == {"w.safetensors": before}
+
+
+def test_many_files_reach_the_disk_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for number in range(3):
+        with atomic_file(tmp_path / str(number), sync=False) as file:
+            file.write(b"content")
+    assert not synced
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+    sync_disk(tmp_path)
+    sync_disk(tmp_path / "nowhere")
+    atomic_write(tmp_path / "3", "content")
+    assert len(synced) == 1

@@ -1,0 +1,74 @@
+"""Open a network by the runtime that is fastest here: `--backend auto` and `--fast`."""
+
+import gc
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+from inference.backends import EXPORTED, Backend, open_backend
+from inference.backends.choice import CONVERT, FASTEST, PAYS, Choice, choose
+from inference.backends.converted import forget_converted
+from models.shipped import LIGHT
+
+
+def open_fastest(
+    backend: str | None, weights: Path, device: str = "auto", precision: str | None = None, threads: int | None = None,
+    local_index: int | None = None, fast: bool = False, images: int = 0,
+) -> tuple[Backend, str]:  # fmt: skip
+    """Open a network, and say what would run it faster.
+
+    Args:
+        backend: 'auto', or as `open_backend`.
+        weights, device, precision, threads, local_index: as `open_backend`.
+        fast: with 'auto', allow bf16 and int8.
+        images: how many are to be run: for many, the network is converted first; 0 never converts.
+
+    Returns:
+        The network, and a remark for the user, empty where nothing is faster.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_backend`.
+    """
+    if backend != "auto":
+        return open_backend(backend, weights, device, precision, threads, local_index), ""
+    choice = choose(weights, device, precision, fast, local_index)
+    if choice.name == FASTEST and weights.suffix not in EXPORTED:
+        try:
+            return open_backend(FASTEST, choice.weights, device, choice.precision, threads, local_index), ""
+        except ValueError as error:  # OpenVINO cannot be imported, or the cached graph cannot be read
+            forget_converted(weights)
+            choice = Choice("torch", weights, precision, str(error))
+    network = open_backend(choice.name, choice.weights, device, choice.precision, threads, local_index)
+    if not (choice.convertible and images and _seconds(network) * images > PAYS):
+        return network, choice.remark
+    del network
+    gc.collect()
+    print(f"the network is converted for {FASTEST}, once", file=sys.stderr, flush=True)
+    try:
+        return open_backend(FASTEST, choice.weights, device, choice.precision, threads, local_index), ""
+    except ValueError as error:
+        network = open_backend("torch", choice.weights, device, choice.precision, threads, local_index)
+        return network, str(error)
+
+
+def for_scenes(options: Namespace, local_index: int | None = None) -> None:
+    """Turn the options auto and fast into what whole scenes take: a backend or None, a file and a precision."""
+    if options.backend == "auto":
+        options.backend = None
+    if options.fast:
+        choice = choose(Path(options.weights or LIGHT), options.device, None, True, local_index)
+        options.weights, options.precision = choice.weights, choice.precision
+        if choice.name == FASTEST or choice.remark == CONVERT:
+            options.backend = FASTEST
+
+
+def _seconds(network: Backend) -> float:
+    """Return the seconds that one image takes, after a first one."""
+    image = np.zeros((1, *network.input_size, 3), np.uint8)
+    network(image)
+    start = time.perf_counter()
+    network(image)
+    return time.perf_counter() - start
