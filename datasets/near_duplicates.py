@@ -19,8 +19,11 @@ from datasets.alignment import Alignment, align, forget
 from datasets.descriptors import Descriptor, is_mirroring
 from datasets.proposals import Proposals, propose
 
-_PROPOSED = 16
-"""Pairs an image proposes at most; each image of a group can propose others."""
+_COMPARED = 16
+"""Proposals of an image whose thumbnails are compared; each image of a group can propose others."""
+
+_LARGE = 20_000
+"""Images above which no more than these are proposed; below, alignment chooses among more."""
 
 _MOST_CANDIDATES = 4
 """Pairs an image proposes at most to be aligned."""
@@ -131,7 +134,8 @@ def find_near_duplicates(
     for one, other in copies:
         groups.join(one, other)
     kept = np.array(sorted(set(range(len(entries))) - {other for _, other in copies}), np.int32)
-    proposals = propose([entries[number].descriptor for number in kept], _PROPOSED)
+    most = _COMPARED if len(kept) > _LARGE else 8 * _COMPARED
+    proposals = propose([entries[number].descriptor for number in kept], most)
     proposals.first[:], proposals.second[:] = kept[proposals.first], kept[proposals.second]
     outside = np.array([entry.part in against for entry in entries], bool)
     proposals = proposals[~(outside[proposals.first] & outside[proposals.second])]
@@ -179,6 +183,7 @@ def _agreeing(
     entries: Sequence[Entry], proposals: Proposals, groups: _Groups, pool: ThreadPool
 ) -> list[NearDuplicate]:
     """Return the pairs whose thumbnails agree, the best first, and join their groups."""
+    proposals = proposals[proposals.rank < _COMPARED]
     chunks = [proposals[start : start + _CHUNK] for start in range(0, len(proposals), _CHUNK)]
     done = pool.map(lambda chunk: _agreements(entries, chunk), chunks)
     values = np.where(proposals.by_gray, proposals.cosine, np.concatenate(done) if done else 0)

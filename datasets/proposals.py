@@ -18,6 +18,9 @@ _LISTS_SEARCHED = 12
 _NEIGHBORS = 24
 _LEAST_COSINE = 0.4
 _LEAST_GRAY = 0.99
+_MOST_WINDOWS = 2
+"""Pairs of windows that are kept of two images in one symmetry."""
+
 _ROWS = 8192
 
 
@@ -31,6 +34,7 @@ class Proposals:
         cosine: of the vectors.
         windows: n × 2 indices in `datasets.descriptors.WINDOWS`: which windows are alike.
         by_gray: the blurred images are alike, not their details.
+        rank: place among the proposals of the image that was searched for, from 0.
     """
 
     first: np.ndarray
@@ -39,6 +43,7 @@ class Proposals:
     cosine: np.ndarray
     windows: np.ndarray
     by_gray: np.ndarray
+    rank: np.ndarray
 
     def __len__(self) -> int:
         return len(self.first)
@@ -67,7 +72,7 @@ def propose(descriptors: Sequence[Descriptor], most: int) -> Proposals:
 def _joined(parts: Sequence[Proposals]) -> Proposals:
     if not parts:
         none = np.zeros(0, np.int32)
-        return Proposals(none, none, none, np.zeros(0, np.float32), np.zeros((0, 2), np.int8), np.zeros(0, bool))
+        return Proposals(none, none, none, np.zeros(0, np.float32), np.zeros((0, 2), np.int8), np.zeros(0, bool), none)
     return Proposals(*(np.concatenate(values) for values in zip(*(vars(one).values() for one in parts), strict=True)))
 
 
@@ -91,7 +96,7 @@ def _searched(
             for window in queried:
                 cosine, places = index.search(vectors(rows[:, window], symmetry, balanced), _NEIGHBORS)
                 parts.append(_proposed(numbers, cosine, places, symmetry, window, windows, least))
-        found.append(_most_similar(_joined(parts), start, most, not balanced))
+        found.append(_most_similar(_joined(parts), most, not balanced))
     return found
 
 
@@ -100,19 +105,20 @@ def _proposed(
 ) -> Proposals:
     """Return what a search found, from each image that was searched for to another: first may be above second."""
     others, of_window = np.divmod(places, windows)
-    # two windows of which neither is the whole image are alike in images that overlap: as often found by their centers
     kept = (places >= 0) & (cosine >= least) & (others != numbers[:, None])
     queries = np.broadcast_to(numbers[:, None], places.shape)[kept]
     pair = np.stack([np.full(len(queries), window), of_window[kept]], 1).astype(np.int8)
     turned = np.full(len(queries), symmetry, np.int8)
-    return Proposals(queries, others[kept].astype(np.int32), turned, cosine[kept], pair, np.zeros(len(queries), bool))
+    none = np.zeros(len(queries), np.int32)
+    return Proposals(queries, others[kept].astype(np.int32), turned, cosine[kept], pair, none > 0, none)
 
 
-def _most_similar(found: Proposals, start: int, most: int, by_gray: bool) -> Proposals:
+def _most_similar(found: Proposals, most: int, by_gray: bool) -> Proposals:
     """Return the `most` best proposals of each image that was searched for, with first < second."""
-    found = found[np.lexsort((-found.cosine, found.first))]
-    firsts = np.searchsorted(found.first, np.arange(start, (found.first.max() if len(found) else start) + 1))
-    found = found[np.arange(len(found)) - firsts[found.first - start] < most]
+    alike = (found.first.astype(np.int64) << 40) + (found.second.astype(np.int64) << 3) + found.symmetry
+    found = found[_best_of_each(alike, found.cosine, _MOST_WINDOWS)[0]]
+    best, rank = _best_of_each(found.first, found.cosine, most)
+    found = found[best]
     swapped = found.first > found.second
     inverse = np.array([0, 1, 2, 3, 4, 6, 5, 7], np.int8)  # only the quarter turns are not their own
     return Proposals(
@@ -122,7 +128,16 @@ def _most_similar(found: Proposals, start: int, most: int, by_gray: bool) -> Pro
         found.cosine,
         np.where(swapped[:, None], found.windows[:, ::-1], found.windows),
         np.full(len(found), by_gray),
+        rank,
     )
+
+
+def _best_of_each(keys: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of the `most` greatest values of each key, and their ranks."""
+    order = np.lexsort((-values, keys))
+    ordered = keys[order]
+    rank = (np.arange(len(order)) - np.searchsorted(ordered, ordered)).astype(np.int32)
+    return order[rank < most], rank[rank < most]
 
 
 def _index(items: np.ndarray) -> faiss.Index:
