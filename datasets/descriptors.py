@@ -18,7 +18,9 @@ WINDOWS = ((0.0, 0.0, 1.0), *((x, y, 0.8) for y in (0.0, 0.1, 0.2) for x in (0.0
 CENTER = 5
 """Index of the central crop in `WINDOWS`."""
 
-_THUMBNAIL = 80
+THUMBNAIL = 80
+"""Side of a thumbnail, in pixels."""
+
 _FLAT = 1.0
 """Standard deviation in gray levels below which an image counts as one color."""
 
@@ -36,20 +38,20 @@ class Descriptor:
     Attributes:
         coefficients: windows × frequencies × frequencies, float16: cosine coefficients of the gray
             values, bright and dark objects compressed.
-        detail: 32×32 float16 gray minus its blur, of the whole image.
+        thumbnail: 80×80 uint8 gray of the whole image, to verify what the index finds.
         gray: 8 × 8 float16 coefficients of the whole image's gray values.
         is_blank: the image has one color, and nothing to compare.
     """
 
     coefficients: np.ndarray
-    detail: np.ndarray
+    thumbnail: np.ndarray
     gray: np.ndarray
     is_blank: bool
 
 
 def describe(image: Image.Image) -> Descriptor:
     """Describe an 8-bit image of any size. A black or white frame around it is cut off first."""
-    size = (_THUMBNAIL, _THUMBNAIL)
+    size = (THUMBNAIL, THUMBNAIL)
     gray = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
     left, top, right, bottom = content_box(gray)
     if (left, top, right, bottom) != (0, 0, *size):
@@ -60,10 +62,8 @@ def describe(image: Image.Image) -> Descriptor:
     coefficients = np.stack([_coefficients(compressed, window) for window in WINDOWS])
     small = _shrunk(gray)
     whole = cv2.dct(small)[:FREQUENCIES, :FREQUENCIES]
-    detail = small - cv2.GaussianBlur(small, (0, 0), 2)
-    return Descriptor(
-        coefficients.astype(np.float16), detail.astype(np.float16), whole.astype(np.float16), bool(small.std() < _FLAT)
-    )
+    is_blank = bool(small.std() < _FLAT)
+    return Descriptor(coefficients.astype(np.float16), gray, whole.astype(np.float16), is_blank)
 
 
 def content_box(gray: np.ndarray) -> tuple[int, int, int, int]:
@@ -107,7 +107,7 @@ def is_mirroring(symmetry: int) -> bool:
 
 
 def _coefficients(gray: np.ndarray, window: tuple[float, float, float]) -> np.ndarray:
-    left, top, side = (round(of * _THUMBNAIL) for of in window)
+    left, top, side = (round(of * THUMBNAIL) for of in window)
     return cv2.dct(_shrunk(gray[top : top + side, left : left + side]))[:FREQUENCIES, :FREQUENCIES]
 
 

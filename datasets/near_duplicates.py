@@ -1,7 +1,8 @@
 """Find near-duplicates: turned, mirrored, recompressed, edited and cropped copies of a scene.
 
-An approximate index (faiss) over low frequencies proposes pairs in all eight symmetries; each proposed pair is then
-verified on finer pixels. Images of one color have nothing to compare and are left out.
+An index proposes pairs in all eight symmetries (`datasets.proposals`). A pair is verified block by block on thumbnails
+(`datasets.agreement`); what is still open, by keypoints (`datasets.alignment`). Images of one color have nothing to
+compare and are left out.
 """
 
 import os
@@ -11,29 +12,32 @@ from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import cv2
-import faiss
 import numpy as np
 
-from datasets.alignment import Alignment, align, forget, read_gray
-from datasets.descriptors import CENTER, WINDOWS, Descriptor, is_mirroring, transformed, vectors
+from datasets.agreement import agreement, detail, overlap
+from datasets.alignment import Alignment, align, forget
+from datasets.descriptors import Descriptor, is_mirroring
+from datasets.proposals import Proposals, propose
 
-_EXACT_UP_TO = 40_000
-"""Vectors up to which the index compares all; above, it is an approximate graph (HNSW)."""
+_COMPARED = 16
+"""Proposals of an image whose thumbnails are compared; each image of a group can propose others."""
 
-_NEIGHBORS = 24
-_LEAST_COSINE = 0.5
+_LARGE = 20_000
+"""Images above which no more than these are proposed; below, alignment chooses among more."""
+
 _MOST_CANDIDATES = 4
-"""Pairs an image proposes at most; each image of a group can propose others."""
+"""Pairs an image proposes at most to be aligned."""
 
-_SAME_DETAIL = 0.92
-"""Correlation of two images' details above which they are near-duplicates without alignment; unrelated: 0.77."""
+_MOST_ALIGNED = 40_000
+"""Pairs to align, those with the most similar low frequencies: an alignment costs as much as everything else."""
 
-_SAME_GRAY = 0.99
-"""Correlation of two blurred images above which they are near-duplicates without alignment; two beaches: 0.986."""
+_AGREEMENT = 0.25
+"""Agreement from which two images are near-duplicates without alignment; unrelated: 0.21."""
 
 _SIMILAR = 0.6
 """Least correlation of two aligned images, which differ in objects only."""
+
+_CHUNK = 256
 
 
 Progress = Callable[[Iterable[Alignment | None], int], Iterable[Alignment | None]]
@@ -92,27 +96,6 @@ class NearDuplicate:
         return f"{first} ~ {second} ({self.similarity:.3f}{', ' * bool(self.how)}{self.how})"
 
 
-@dataclass(frozen=True)
-class _Proposals:
-    """Proposed pairs, as arrays of one length.
-
-    Attributes:
-        first, second: the images' indices, first < second.
-        symmetry: how the first must be transformed to look like the second.
-        cosine: of the vectors.
-        whole: whether two whole images are alike, not crops.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    symmetry: np.ndarray
-    cosine: np.ndarray
-    whole: np.ndarray
-
-    def __getitem__(self, chosen: np.ndarray) -> "_Proposals":
-        return _Proposals(*(values[chosen] for values in vars(self).values()))
-
-
 class _Groups:
     """Disjoint sets of numbers, each named by its smallest."""
 
@@ -150,18 +133,15 @@ def find_near_duplicates(
     copies = _equal_pixels(entries)
     for one, other in copies:
         groups.join(one, other)
-    kept = sorted(set(range(len(entries))) - {other for _, other in copies})
-    proposals = _propose([entries[number].descriptor for number in kept])
-    proposals.first[:], proposals.second[:] = np.take(kept, proposals.first), np.take(kept, proposals.second)
+    kept = np.array(sorted(set(range(len(entries))) - {other for _, other in copies}), np.int32)
+    most = _COMPARED if len(kept) > _LARGE else 8 * _COMPARED
+    proposals = propose([entries[number].descriptor for number in kept], most)
+    proposals.first[:], proposals.second[:] = kept[proposals.first], kept[proposals.second]
     outside = np.array([entry.part in against for entry in entries], bool)
     proposals = proposals[~(outside[proposals.first] & outside[proposals.second])]
-    pairs = [_compared(entries[one], entries[other], 0) for one, other in copies]
-    for one, other, symmetry in _alike(entries, proposals):
-        if groups.root(one) != groups.root(other):
-            pair = _compared(entries[one], entries[other], symmetry)
-            if pair.similarity >= _SIMILAR and groups.join(one, other):
-                pairs.append(pair)
+    pairs = [_copy(entries[one], entries[other]) for one, other in copies]
     with ThreadPool(workers or min(os.cpu_count() or 1, 8)) as pool:
+        pairs += _agreeing(entries, proposals, groups, pool)
         tasks = [task for task in _alignable(proposals) if groups.root(task[0]) != groups.root(task[1])]
         done = pool.imap(lambda task: _align(entries[task[0]], entries[task[1]], task[2]), tasks, chunksize=8)
         aligned = [(task, how) for task, how in zip(tasks, progress(done, len(tasks)), strict=True) if how]
@@ -199,69 +179,42 @@ def _equal_pixels(entries: Sequence[Entry]) -> list[tuple[int, int]]:
     return [(first, number) for number, first in enumerate(firsts) if first != number]
 
 
-def _propose(descriptors: Sequence[Descriptor]) -> _Proposals:
-    """Return for each two images and orientation the most similar windows, from an index of all windows."""
-    if len(descriptors) < 2:
-        none = np.zeros(0, np.int64)
-        return _Proposals(none, none.copy(), none, np.zeros(0, np.float32), np.zeros(0, bool))
-    coefficients = np.stack([descriptor.coefficients for descriptor in descriptors])
-    index = _index(vectors(coefficients.reshape(-1, *coefficients.shape[2:])))
-    grays = np.stack([descriptor.gray for descriptor in descriptors])
-    whole = _index(vectors(grays, balanced=False))
-    found = []
-    for symmetry in range(8):
-        for window in (0, CENTER):
-            places = index.search(vectors(coefficients[:, window], symmetry), _NEIGHBORS)
-            found.append(_proposed(*places, symmetry, _LEAST_COSINE, len(WINDOWS), window > 0))
-        places = whole.search(vectors(grays, symmetry, balanced=False), _NEIGHBORS)
-        found.append(_proposed(*places, symmetry, _SAME_GRAY, 1, False))
-    joined = [np.concatenate(values) for values in zip(*(vars(one).values() for one in found), strict=True)]
-    together = _Proposals(*joined)
-    return together[np.argsort(-together.cosine, kind="stable")]
+def _agreeing(
+    entries: Sequence[Entry], proposals: Proposals, groups: _Groups, pool: ThreadPool
+) -> list[NearDuplicate]:
+    """Return the pairs whose thumbnails agree, the best first, and join their groups."""
+    proposals = proposals[proposals.rank < _COMPARED]
+    chunks = [proposals[start : start + _CHUNK] for start in range(0, len(proposals), _CHUNK)]
+    done = pool.map(lambda chunk: _agreements(entries, chunk), chunks)
+    values = np.where(proposals.by_gray, proposals.cosine, np.concatenate(done) if done else 0)
+    numbers = np.flatnonzero(values >= _AGREEMENT)
+    pairs = []
+    for number in numbers[np.argsort(-values[numbers], kind="stable")].tolist():
+        one, other = int(proposals.first[number]), int(proposals.second[number])
+        if groups.root(one) == groups.root(other):
+            continue
+        pair = _compared(entries[one], entries[other], int(proposals.symmetry[number]), *proposals.windows[number])
+        if not proposals.by_gray[number] or pair.similarity >= _SIMILAR:
+            groups.join(one, other)
+            pairs.append(pair)
+    return pairs
 
 
-def _proposed(
-    cosine: np.ndarray, places: np.ndarray, symmetry: int, least: float, windows: int, cropped: bool
-) -> _Proposals:
-    """Return what a search found: n × neighbors cosines and places, in an index of so many windows an image."""
-    numbers = np.broadcast_to(np.arange(len(places))[:, None], places.shape)
-    others, of_window = np.divmod(places, windows)
-    kept = (places >= 0) & (cosine >= least) & (others != numbers)
-    one, other = numbers[kept], others[kept]
-    inverse = {5: 6, 6: 5}.get(symmetry, symmetry)  # of the eight symmetries only quarter turns are not their own
-    turned = np.where(one < other, symmetry, inverse)
-    whole = (of_window[kept] == 0) & (not cropped)
-    return _Proposals(np.minimum(one, other), np.maximum(one, other), turned, cosine[kept], whole)
+def _agreements(entries: Sequence[Entry], proposals: Proposals) -> np.ndarray:
+    """Return the agreement of each proposed pair."""
+    windows, symmetries = proposals.windows.tolist(), proposals.symmetry.tolist()
+    firsts, seconds = (
+        [entries[number].descriptor.thumbnail for number in numbers] for numbers in (proposals.first, proposals.second)
+    )
+    return agreement(
+        np.stack([detail(of, one, by) for of, (one, _), by in zip(firsts, windows, symmetries, strict=True)]),
+        np.stack([detail(of, other) for of, (_, other) in zip(seconds, windows, strict=True)]),
+    )
 
 
-def _index(items: np.ndarray) -> faiss.Index:
-    """Return an index by inner product: exact for small sets, else a graph of near neighbors (HNSW)."""
-    if len(items) <= _EXACT_UP_TO:
-        exact = faiss.IndexFlatIP(items.shape[1])
-        exact.add(items)
-        return exact
-    graph = faiss.IndexHNSWFlat(items.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction, graph.hnsw.efSearch = 40, 48
-    graph.add(items)
-    return graph
-
-
-def _alike(entries: Sequence[Entry], proposals: _Proposals) -> list[tuple[int, int, int]]:
-    """Return the pairs of whole images that agree pixel by pixel, as (first, second, symmetry), the best first."""
-    whole = proposals[proposals.whole]
-    found = []
-    for one, other, symmetry in zip(whole.first.tolist(), whole.second.tolist(), whole.symmetry.tolist(), strict=True):
-        first, second = entries[one].descriptor, entries[other].descriptor
-        detail = correlation(transformed(first.detail, symmetry), second.detail)
-        grays = [vectors(of.gray[None], by, balanced=False) for of, by in ((first, symmetry), (second, 0))]
-        gray = float((grays[0] * grays[1]).sum())
-        if detail >= _SAME_DETAIL or gray >= _SAME_GRAY:
-            found.append((max(detail, gray), (one, other, symmetry)))
-    return [pair for _, pair in sorted(found, reverse=True)]
-
-
-def _alignable(proposals: _Proposals) -> list[tuple[int, int, bool]]:
+def _alignable(proposals: Proposals) -> list[tuple[int, int, bool]]:
     """Return the pairs to align as (first, second, mirrored), at most `_MOST_CANDIDATES` for each image."""
+    proposals = proposals[~proposals.by_gray]
     chosen: dict[tuple[int, int, bool], None] = {}
     counts: dict[int, int] = defaultdict(int)
     for one, other, symmetry in zip(
@@ -272,6 +225,8 @@ def _alignable(proposals: _Proposals) -> list[tuple[int, int, bool]]:
             chosen[task] = None
             counts[one] += 1
             counts[other] += 1
+        if len(chosen) == _MOST_ALIGNED:
+            break
     return sorted(chosen)  # an image's keypoints are found once where its pairs follow one another
 
 
@@ -282,22 +237,21 @@ def _align(first: Entry, second: Entry, mirrored: bool) -> Alignment | None:
         return None
 
 
-def _compared(first: Entry, second: Entry, symmetry: int) -> NearDuplicate:
-    """Return a pair of whole images with the correlation of their grays."""
+def _copy(first: Entry, second: Entry) -> NearDuplicate:
+    """Return a pair of images whose descriptors are equal."""
     try:
-        grays = [cv2.resize(read_gray(of.path), (64, 64), interpolation=cv2.INTER_AREA) for of in (first, second)]
-        similarity = correlation(transformed(grays[0], symmetry), grays[1])
         identical = first.path.read_bytes() == second.path.read_bytes()
-    except (OSError, ValueError):  # deleted meanwhile
-        similarity, identical = correlation(first.descriptor.detail, second.descriptor.detail), False
-    return NearDuplicate(first, second, similarity, _SYMMETRIES[symmetry], identical)
+    except OSError:  # deleted meanwhile
+        identical = False
+    return NearDuplicate(first, second, 1.0, "", identical)
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return Pearson's correlation of two arrays of one shape, 0 where one is constant."""
-    one, other = (of.astype(np.float64).ravel() - of.astype(np.float64).mean() for of in (one, other))
-    norm = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / norm if norm else 0.0
+def _compared(first: Entry, second: Entry, symmetry: int, window: int, other_window: int) -> NearDuplicate:
+    """Return a pair of images with the correlation of windows that show the same."""
+    similarity, part = overlap(first.descriptor.thumbnail, second.descriptor.thumbnail, symmetry, window, other_window)
+    says = [_SYMMETRIES[symmetry]] if symmetry else []
+    says += [f"overlap {part:.0%}"] if part < 0.95 or (window, other_window) != (0, 0) else []
+    return NearDuplicate(first, second, similarity, ", ".join(says))
 
 
 def _says(how: Alignment) -> str:

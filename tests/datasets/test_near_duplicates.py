@@ -113,7 +113,7 @@ def test_crops_edits_and_brightness_are_found(tmp_path: Path) -> None:
     found = find_near_duplicates(entries)
     assert names(found) == {("0", "crop"), ("1", "edited"), ("2", "dark")}
     (how,) = [pair.how for pair in found if pair.second.stem == "crop"]
-    assert how.startswith("turned 180°, mirrored, overlap ")
+    assert how.startswith("mirrored top to bottom, overlap ")
 
 
 def test_an_alignment_gives_turn_scale_and_overlap(tmp_path: Path) -> None:
