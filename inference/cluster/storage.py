@@ -3,6 +3,7 @@
 Credentials are the store's own matter: AWS_* variables and profiles, Google's default credentials, fsspec's settings.
 """
 
+import contextlib
 import functools
 import importlib
 import os
@@ -172,6 +173,8 @@ class Folder:
         if self.is_local:
             for parent, _, _ in sorted(os.walk(os.path.join(self.address, below)), reverse=True):
                 os.rmdir(parent)
+            with contextlib.suppress(OSError):  # the folder above holds something else
+                os.rmdir(os.path.dirname(os.path.join(self.address, below)))
 
 
 
