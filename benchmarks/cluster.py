@@ -30,7 +30,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = {"faults": 10_000, "s3": 2_000, "killer": 200, "rate": 2_000, "plan": 1_000_000}
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-HOST_FILE = '''
+HOST_FILE = """
 import os
 import signal
 
@@ -52,7 +52,7 @@ images.inspect_pixels = read
 @register("unused", shallow="a", context="b", logits="c")
 def build(config, pretrained):
     raise NotImplementedError
-'''
+"""
 
 
 def make_images(folder: Path, count: int) -> None:
@@ -84,9 +84,18 @@ class Bench:
         command = [*launcher, "getsmaps.py", "--input", str(self.images), "--output", str(self.reference)]
         return _run([*command, *self.options])[1]
 
-    def cluster(self, *more: str, input: str = "", output: str = "", env: dict[str, str] | None = None) -> tuple[int, str]:
+    def cluster(
+        self, *more: str, input: str = "", output: str = "", env: dict[str, str] | None = None
+    ) -> tuple[int, str]:
         """Run inference.cluster; return its exit status and output."""
-        command = ["-m", "inference.cluster", "--input", input or str(self.images), "--output", output or str(self.maps)]
+        command = [
+            "-m",
+            "inference.cluster",
+            "--input",
+            input or str(self.images),
+            "--output",
+            output or str(self.maps),
+        ]
         return _run([*command, *self.options, *more], env)
 
     def compare(self, maps: Path) -> str:
@@ -116,7 +125,9 @@ def _run(arguments: list[str], env: dict[str, str] | None = None) -> tuple[int, 
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(env or {})}
     )
-    lines = [line for line in re.split(r"[\r\n]", done.stderr) if line and "image/s" not in line and "s/image" not in line]
+    lines = [
+        line for line in re.split(r"[\r\n]", done.stderr) if line and "image/s" not in line and "s/image" not in line
+    ]
     text = "\n".join([*lines[-12:], done.stdout.strip()])
     return done.returncode, f"{text}\n({time.perf_counter() - started:.0f} s in all, exit status {done.returncode})"
 
@@ -131,7 +142,9 @@ class Cluster:
         self.stopped = False
         self.kills, self.restarts = 0, 0
         self.processes: dict[int, subprocess.Popen] = {}
-        self.threads = [threading.Thread(target=self._keep, args=(number,), daemon=True) for number in range(workers + 1)]
+        self.threads = [
+            threading.Thread(target=self._keep, args=(number,), daemon=True) for number in range(workers + 1)
+        ]
         for thread in self.threads:
             thread.start()
 
@@ -215,9 +228,7 @@ def s3(bench: Bench) -> str:
         store = fsspec.filesystem("s3", config_kwargs={"retries": {"max_attempts": 20, "mode": "standard"}})
         store.mkdir("archive")
         store.put(f"{bench.images}/", "archive/images/", recursive=True)
-        _, said = bench.cluster(
-            "--workers", "2", input="s3://archive/images", output="s3://archive/maps", env=env
-        )
+        _, said = bench.cluster("--workers", "2", input="s3://archive/images", output="s3://archive/maps", env=env)
         print(said)
         store.get("archive/maps/", f"{bench.maps}/", recursive=True)
     finally:
@@ -248,7 +259,9 @@ def rate(bench: Bench) -> str:
         results.append([float(each[1]) if each else 0.0 for each in found])
         at = [max(samples[int(part * (len(samples) - 1))], default=0) for part in (0.2, 0.5, 0.8, 0.95)]
         memory = ", ".join(f"{value / 1e9:.2f}" for value in at)
-    rates = "; ".join(f"getsmaps {own:.1f}, cluster {theirs:.1f} images/s ({theirs / own:.0%})" for own, theirs in results)
+    rates = "; ".join(
+        f"getsmaps {own:.1f}, cluster {theirs:.1f} images/s ({theirs / own:.0%})" for own, theirs in results
+    )
     return f"{rates}; largest worker at 20, 50, 80, 95 % of the time: {memory} GB; {bench.compare(bench.maps)}"
 
 
@@ -285,7 +298,9 @@ def plan(folder: Path, count: int) -> str:
     (folder / "list.txt").write_text("\n".join(f"{folder}/archive/{name}.jpg" for name in names))
     manifest = ManifestWriter(Folder(str(folder / "maps")))
     for name in names[:-1000]:
-        manifest.add(Row(f"{folder}/archive/{name}.jpg", f"archive/{name}.png", 12_345, f"sha256:{'0' * 64}", 0.05, "host-1"))
+        manifest.add(
+            Row(f"{folder}/archive/{name}.jpg", f"archive/{name}.png", 12_345, f"sha256:{'0' * 64}", 0.05, "host-1")
+        )
         manifest.flush_if_due()
     manifest.flush()
     command = [sys.executable, "-m", "benchmarks.cluster", "--case", "plan-only", "--folder", str(folder)]

@@ -14,7 +14,7 @@ from inference.cluster.connection import Connection, connected
 from inference.cluster.engine import Engine
 from inference.cluster.images import ImageJob
 from inference.cluster.inputs import Requested, find_inputs
-from inference.cluster.manifest import FOLDER, ManifestWriter, Row, check_job
+from inference.cluster.manifest import ManifestWriter, Row, check_job
 from inference.cluster.plan import ClusterPlan, make_plan
 from inference.cluster.progress import Progress, summarize
 from inference.cluster.storage import Folder, local_copy
@@ -36,7 +36,9 @@ def make_archive(options: Namespace) -> int:
     folder.check_writable()
     if options.scene:
         _check_scene_packages(options)
-    plan = make_plan(find_inputs(options), folder, f"{options.suffix}{'.tif' if options.scene else '.png'}", options.resume)
+    plan = make_plan(
+        find_inputs(options), folder, f"{options.suffix}{'.tif' if options.scene else '.png'}", options.resume
+    )
     _say_plan(plan, options)
     if not len(plan.left):
         return 0

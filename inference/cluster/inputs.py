@@ -141,7 +141,9 @@ def _column(schema: Any, name: str) -> str:
     import pyarrow
 
     texts = [
-        field.name for field in schema if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
+        field.name
+        for field in schema
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
     ]
     chosen = next((known for known in COLUMNS if known in texts), texts[0] if len(texts) == 1 else None)
     if chosen is None:

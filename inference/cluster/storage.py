@@ -159,7 +159,9 @@ class Folder:
         except FileExistsError:
             return False
         except FileNotFoundError as error:
-            raise StoreError(f"{public(self.of(name))} cannot be written: {said(error)}: is the bucket there?") from error
+            raise StoreError(
+                f"{public(self.of(name))} cannot be written: {said(error)}: is the bucket there?"
+            ) from error
         return True
 
     def remove(self, below: str) -> None:
@@ -175,7 +177,6 @@ class Folder:
                 os.rmdir(parent)
             with contextlib.suppress(OSError):  # the folder above holds something else
                 os.rmdir(os.path.dirname(os.path.join(self.address, below)))
-
 
 
 def _link_new(path: Path, content: bytes | Path) -> bool:

@@ -52,7 +52,9 @@ def cluster(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def maps(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".parquet" and path.suffix != ".json")
+    found = (
+        path for path in folder.rglob("*") if path.is_file() and path.suffix != ".parquet" and path.suffix != ".json"
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
@@ -77,7 +79,19 @@ def images(tmp_path_factory) -> Path:
 def reference(images, small_weights, tmp_path_factory) -> dict[str, bytes]:
     """The maps that getsmaps.py makes."""
     output = tmp_path_factory.mktemp("reference")
-    run("getsmaps.py", "--input", images, "--output", output, "--weights", small_weights, "--batch-size", 4, "--threads", 1)
+    run(
+        "getsmaps.py",
+        "--input",
+        images,
+        "--output",
+        output,
+        "--weights",
+        small_weights,
+        "--batch-size",
+        4,
+        "--threads",
+        1,
+    )
     assert len(maps(output)) == 22
     return maps(output)
 
@@ -111,10 +125,15 @@ def test_killers_are_set_aside_and_all_others_are_made_once(images, reference, s
 
     refused = cluster(*command)
     assert refused.returncode == 1
-    assert refused.stderr == f"error: --output {output} holds an earlier run: go on with --resume, or give another folder\n"
+    assert (
+        refused.stderr
+        == f"error: --output {output} holds an earlier run: go on with --resume, or give another folder\n"
+    )
 
 
-def test_a_store_that_answers_503_and_credentials_stay_secret(images, reference, small_weights, tmp_path, store, monkeypatch):
+def test_a_store_that_answers_503_and_credentials_stay_secret(
+    images, reference, small_weights, tmp_path, store, monkeypatch
+):
     import fsspec
 
     for name, value in store.items():
@@ -170,7 +189,17 @@ def test_bands_of_a_scene_on_two_workers_are_those_of_one_process(small_weights,
     place = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
     with rasterio.open(tmp_path / "scene.tif", "w", photometric="RGB", transform=place, **profile) as target:
         target.write(pixels)
-    common = ("--scene", "--input", tmp_path / "scene.tif", "--context", 96, "--overlap", 0.25, "--weights", small_weights)
+    common = (
+        "--scene",
+        "--input",
+        tmp_path / "scene.tif",
+        "--context",
+        96,
+        "--overlap",
+        0.25,
+        "--weights",
+        small_weights,
+    )
     common = (*common, "--threads", 1, "--backend", "torch", "--batch-size", 4)
     polygons = ("--polygons", tmp_path / "own" / "objects.geojson")
     made = run("getsmaps.py", *common, "--output", tmp_path / "own", *polygons)
