@@ -82,7 +82,7 @@ class Bench:
         """Make the reference maps by getsmaps.py; return its last line."""
         launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
         command = [*launcher, "getsmaps.py", "--input", str(self.images), "--output", str(self.reference)]
-        return _run([*command, *self.options])[1]
+        return _run([*command, *self.options])
 
     def cluster(
         self, *more: str, input: str = "", output: str = "", env: dict[str, str] | None = None
@@ -120,7 +120,7 @@ def count_rows(maps: Path) -> tuple[int, int]:
     return len(good), sum(good["written"].to_pylist())
 
 
-def _run(arguments: list[str], env: dict[str, str] | None = None) -> tuple[int, str]:
+def _run(arguments: list[str], env: dict[str, str] | None = None) -> str:
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(env or {})}
@@ -129,7 +129,7 @@ def _run(arguments: list[str], env: dict[str, str] | None = None) -> tuple[int, 
         line for line in re.split(r"[\r\n]", done.stderr) if line and "image/s" not in line and "s/image" not in line
     ]
     text = "\n".join([*lines[-12:], done.stdout.strip()])
-    return done.returncode, f"{text}\n({time.perf_counter() - started:.0f} s in all, exit status {done.returncode})"
+    return f"{text}\n({time.perf_counter() - started:.0f} s in all, exit status {done.returncode})"
 
 
 class Cluster:
@@ -207,7 +207,7 @@ def faults(bench: Bench, every: float) -> str:
     cluster = Cluster(4)
     try:
         with disturbed(cluster, every, is_half_done):
-            _, said = bench.cluster("--scheduler", cluster.address)
+            said = bench.cluster("--scheduler", cluster.address)
     finally:
         cluster.close()
     print(said)
@@ -228,7 +228,7 @@ def s3(bench: Bench) -> str:
         store = fsspec.filesystem("s3", config_kwargs={"retries": {"max_attempts": 20, "mode": "standard"}})
         store.mkdir("archive")
         store.put(f"{bench.images}/", "archive/images/", recursive=True)
-        _, said = bench.cluster("--workers", "2", input="s3://archive/images", output="s3://archive/maps", env=env)
+        said = bench.cluster("--workers", "2", source="s3://archive/images", output="s3://archive/maps", env=env)
         print(said)
         store.get("archive/maps/", f"{bench.maps}/", recursive=True)
     finally:
@@ -240,7 +240,7 @@ def killer(bench: Bench) -> str:
     """Have an image that kills its worker."""
     bench.getsmaps()
     (bench.folder / "killer.py").write_text(HOST_FILE)
-    _, said = bench.cluster("--workers", "2", "--host-file", str(bench.folder / "killer.py"))
+    said = bench.cluster("--workers", "2", "--host-file", str(bench.folder / "killer.py"))
     print(said)
     return bench.compare(bench.maps)
 
@@ -248,12 +248,12 @@ def killer(bench: Bench) -> str:
 def rate(bench: Bench) -> str:
     """Compare two workers with two processes of getsmaps.py, one thread each, and watch the workers' memory."""
     results, memory = [], ""
-    for turn in range(2):
+    for _ in range(2):
         for name in ("reference", "maps"):
             subprocess.run(["rm", "-rf", bench.folder / name], check=True)
         line = bench.getsmaps(2)
         with watched_memory() as samples:
-            _, said = bench.cluster("--workers", "2")
+            said = bench.cluster("--workers", "2")
         print(line, said, sep="\n")
         found = [re.search(r"([\d.]+) images (?:and|per)", text) for text in (line, said)]
         results.append([float(each[1]) if each else 0.0 for each in found])
@@ -318,9 +318,9 @@ def plan_only(folder: Path) -> str:
         input=str(folder / "list.txt"), dataset=None, output=str(folder / "maps"), scene=False, root=None, split=None
     )
     made = make_plan(find_inputs(options), Folder(options.output), ".png", resume=True)
-    first = next(made.batches(16))
+    next(made.batches(16))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f"{made.kept} done, {len(made.left)} left: {time.perf_counter() - start:.1f} s, {memory / 1e9:.2f} GB; {first[0][0]}"
+    return f"{made.kept} done, {len(made.left)} left: {time.perf_counter() - start:.1f} s, {memory / 1e9:.2f} GB"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from argparse import Namespace
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -98,8 +99,6 @@ def _reading(options: Namespace, requested: Requested) -> Reading:
     if not any(map(is_url, sampled)):
         reading, line = reading_of(options.bands, options.range, requested.sources)
     else:
-        from contextlib import ExitStack
-
         with ExitStack() as copies:
             files = [str(copies.enter_context(local_copy(source))) for source in sampled]
             reading, line = reading_of(options.bands, options.range, files)

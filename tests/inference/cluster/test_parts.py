@@ -14,12 +14,12 @@ pytest.importorskip("fsspec")
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-from inference.cluster.addresses import public, without_secrets
-from inference.cluster.inputs import find_inputs
-from inference.cluster.manifest import ManifestWriter, Row
-from inference.cluster.plan import make_plan
-from inference.cluster.retrying import StoreError, patiently
-from inference.cluster.storage import Folder
+from inference.cluster.addresses import public, without_secrets  # noqa: E402
+from inference.cluster.inputs import find_inputs  # noqa: E402
+from inference.cluster.manifest import ManifestWriter, Row  # noqa: E402
+from inference.cluster.plan import make_plan  # noqa: E402
+from inference.cluster.retrying import StoreError, patiently  # noqa: E402
+from inference.cluster.storage import Folder  # noqa: E402
 
 
 def wanted(source: object, output: object) -> Namespace:
@@ -72,7 +72,6 @@ def test_transient_errors_are_tried_again_and_others_are_not(monkeypatch) -> Non
     calls.clear()
     with pytest.raises(FileNotFoundError):
         patiently(lambda: Path("/nonexistent/file").read_text(), "x")
-    calls[:] = [-9] * 0
 
     def always() -> None:
         raise OSError(5, "503 at https://user:secret@host/a?sig=secret")
@@ -90,7 +89,8 @@ def test_addresses_hide_credentials() -> None:
 def test_help_waits_for_neither_torch_nor_dask() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['dask'] = sys.modules['distributed'] = None;"
-        "sys.argv = ['inference.cluster', '--help']; import runpy; runpy.run_module('inference.cluster', run_name='__main__')"
+        "sys.argv = ['inference.cluster', '--help']; import runpy;"
+        "runpy.run_module('inference.cluster', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
