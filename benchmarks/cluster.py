@@ -84,19 +84,10 @@ class Bench:
         command = [*launcher, "getsmaps.py", "--input", str(self.images), "--output", str(self.reference)]
         return _run([*command, *self.options])
 
-    def cluster(
-        self, *more: str, input: str = "", output: str = "", env: dict[str, str] | None = None
-    ) -> tuple[int, str]:
-        """Run inference.cluster; return its exit status and output."""
-        command = [
-            "-m",
-            "inference.cluster",
-            "--input",
-            input or str(self.images),
-            "--output",
-            output or str(self.maps),
-        ]
-        return _run([*command, *self.options, *more], env)
+    def cluster(self, *more: str, source: str = "", output: str = "", env: dict[str, str] | None = None) -> str:
+        """Run inference.cluster; return its output."""
+        places = ["--input", source or str(self.images), "--output", output or str(self.maps)]
+        return _run(["-m", "inference.cluster", *places, *self.options, *more], env)
 
     def compare(self, maps: Path) -> str:
         """Return how many maps there are, and how many differ from the reference."""
