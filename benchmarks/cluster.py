@@ -30,7 +30,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = {"faults": 10_000, "s3": 2_000, "killer": 200, "rate": 2_000, "plan": 1_000_000}
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-HOST_FILE = '''
+HOST_FILE = """
 import os
 import signal
 
@@ -52,7 +52,7 @@ images.inspect_pixels = read
 @register("unused", shallow="a", context="b", logits="c")
 def build(config, pretrained):
     raise NotImplementedError
-'''
+"""
 
 
 def make_images(folder: Path, count: int) -> None:
@@ -82,12 +82,12 @@ class Bench:
         """Make the reference maps by getsmaps.py; return its last line."""
         launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
         command = [*launcher, "getsmaps.py", "--input", str(self.images), "--output", str(self.reference)]
-        return _run([*command, *self.options])[1]
+        return _run([*command, *self.options])
 
-    def cluster(self, *more: str, input: str = "", output: str = "", env: dict[str, str] | None = None) -> tuple[int, str]:
-        """Run inference.cluster; return its exit status and output."""
-        command = ["-m", "inference.cluster", "--input", input or str(self.images), "--output", output or str(self.maps)]
-        return _run([*command, *self.options, *more], env)
+    def cluster(self, *more: str, source: str = "", output: str = "", env: dict[str, str] | None = None) -> str:
+        """Run inference.cluster; return its output."""
+        places = ["--input", source or str(self.images), "--output", output or str(self.maps)]
+        return _run(["-m", "inference.cluster", *places, *self.options, *more], env)
 
     def compare(self, maps: Path) -> str:
         """Return how many maps there are, and how many differ from the reference."""
@@ -111,14 +111,16 @@ def count_rows(maps: Path) -> tuple[int, int]:
     return len(good), sum(good["written"].to_pylist())
 
 
-def _run(arguments: list[str], env: dict[str, str] | None = None) -> tuple[int, str]:
+def _run(arguments: list[str], env: dict[str, str] | None = None) -> str:
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(env or {})}
     )
-    lines = [line for line in re.split(r"[\r\n]", done.stderr) if line and "image/s" not in line and "s/image" not in line]
+    lines = [
+        line for line in re.split(r"[\r\n]", done.stderr) if line and "image/s" not in line and "s/image" not in line
+    ]
     text = "\n".join([*lines[-12:], done.stdout.strip()])
-    return done.returncode, f"{text}\n({time.perf_counter() - started:.0f} s in all, exit status {done.returncode})"
+    return f"{text}\n({time.perf_counter() - started:.0f} s in all, exit status {done.returncode})"
 
 
 class Cluster:
@@ -131,7 +133,9 @@ class Cluster:
         self.stopped = False
         self.kills, self.restarts = 0, 0
         self.processes: dict[int, subprocess.Popen] = {}
-        self.threads = [threading.Thread(target=self._keep, args=(number,), daemon=True) for number in range(workers + 1)]
+        self.threads = [
+            threading.Thread(target=self._keep, args=(number,), daemon=True) for number in range(workers + 1)
+        ]
         for thread in self.threads:
             thread.start()
 
@@ -194,7 +198,7 @@ def faults(bench: Bench, every: float) -> str:
     cluster = Cluster(4)
     try:
         with disturbed(cluster, every, is_half_done):
-            _, said = bench.cluster("--scheduler", cluster.address)
+            said = bench.cluster("--scheduler", cluster.address)
     finally:
         cluster.close()
     print(said)
@@ -215,9 +219,7 @@ def s3(bench: Bench) -> str:
         store = fsspec.filesystem("s3", config_kwargs={"retries": {"max_attempts": 20, "mode": "standard"}})
         store.mkdir("archive")
         store.put(f"{bench.images}/", "archive/images/", recursive=True)
-        _, said = bench.cluster(
-            "--workers", "2", input="s3://archive/images", output="s3://archive/maps", env=env
-        )
+        said = bench.cluster("--workers", "2", source="s3://archive/images", output="s3://archive/maps", env=env)
         print(said)
         store.get("archive/maps/", f"{bench.maps}/", recursive=True)
     finally:
@@ -229,7 +231,7 @@ def killer(bench: Bench) -> str:
     """Have an image that kills its worker."""
     bench.getsmaps()
     (bench.folder / "killer.py").write_text(HOST_FILE)
-    _, said = bench.cluster("--workers", "2", "--host-file", str(bench.folder / "killer.py"))
+    said = bench.cluster("--workers", "2", "--host-file", str(bench.folder / "killer.py"))
     print(said)
     return bench.compare(bench.maps)
 
@@ -237,18 +239,20 @@ def killer(bench: Bench) -> str:
 def rate(bench: Bench) -> str:
     """Compare two workers with two processes of getsmaps.py, one thread each, and watch the workers' memory."""
     results, memory = [], ""
-    for turn in range(2):
+    for _ in range(2):
         for name in ("reference", "maps"):
             subprocess.run(["rm", "-rf", bench.folder / name], check=True)
         line = bench.getsmaps(2)
         with watched_memory() as samples:
-            _, said = bench.cluster("--workers", "2")
+            said = bench.cluster("--workers", "2")
         print(line, said, sep="\n")
         found = [re.search(r"([\d.]+) images (?:and|per)", text) for text in (line, said)]
         results.append([float(each[1]) if each else 0.0 for each in found])
         at = [max(samples[int(part * (len(samples) - 1))], default=0) for part in (0.2, 0.5, 0.8, 0.95)]
         memory = ", ".join(f"{value / 1e9:.2f}" for value in at)
-    rates = "; ".join(f"getsmaps {own:.1f}, cluster {theirs:.1f} images/s ({theirs / own:.0%})" for own, theirs in results)
+    rates = "; ".join(
+        f"getsmaps {own:.1f}, cluster {theirs:.1f} images/s ({theirs / own:.0%})" for own, theirs in results
+    )
     return f"{rates}; largest worker at 20, 50, 80, 95 % of the time: {memory} GB; {bench.compare(bench.maps)}"
 
 
@@ -285,7 +289,9 @@ def plan(folder: Path, count: int) -> str:
     (folder / "list.txt").write_text("\n".join(f"{folder}/archive/{name}.jpg" for name in names))
     manifest = ManifestWriter(Folder(str(folder / "maps")))
     for name in names[:-1000]:
-        manifest.add(Row(f"{folder}/archive/{name}.jpg", f"archive/{name}.png", 12_345, f"sha256:{'0' * 64}", 0.05, "host-1"))
+        manifest.add(
+            Row(f"{folder}/archive/{name}.jpg", f"archive/{name}.png", 12_345, f"sha256:{'0' * 64}", 0.05, "host-1")
+        )
         manifest.flush_if_due()
     manifest.flush()
     command = [sys.executable, "-m", "benchmarks.cluster", "--case", "plan-only", "--folder", str(folder)]
@@ -303,9 +309,9 @@ def plan_only(folder: Path) -> str:
         input=str(folder / "list.txt"), dataset=None, output=str(folder / "maps"), scene=False, root=None, split=None
     )
     made = make_plan(find_inputs(options), Folder(options.output), ".png", resume=True)
-    first = next(made.batches(16))
+    next(made.batches(16))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f"{made.kept} done, {len(made.left)} left: {time.perf_counter() - start:.1f} s, {memory / 1e9:.2f} GB; {first[0][0]}"
+    return f"{made.kept} done, {len(made.left)} left: {time.perf_counter() - start:.1f} s, {memory / 1e9:.2f} GB"
 
 
 def main() -> None:

@@ -32,7 +32,9 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     if failed:
-        sys.exit(f"error: inputs without a map: {failed}, see {public(options.output)}/_manifest; the others are written")
+        sys.exit(
+            f"error: inputs without a map: {failed}, see {public(options.output)}/_manifest; the others are written"
+        )
 
 
 if __name__ == "__main__":

@@ -245,7 +245,14 @@ def _of_one_scene(task: SceneTask, outcome: Outcome) -> Iterator[None]:
     except _SceneError as error:
         message = str(error).replace(task.source, public(task.source))
         outcome.rows.append(
-            Row(public(task.source), task.map_name, worker=outcome.worker, error=message, kind="unreadable", time=time.time())
+            Row(
+                public(task.source),
+                task.map_name,
+                worker=outcome.worker,
+                error=message,
+                kind="unreadable",
+                time=time.time(),
+            )
         )
 
 

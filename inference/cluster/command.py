@@ -3,6 +3,7 @@
 import sys
 import warnings
 from argparse import Namespace
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from inference.cluster.connection import Connection, connected
 from inference.cluster.engine import Engine
 from inference.cluster.images import ImageJob
 from inference.cluster.inputs import Requested, find_inputs
-from inference.cluster.manifest import FOLDER, ManifestWriter, Row, check_job
+from inference.cluster.manifest import ManifestWriter, Row, check_job
 from inference.cluster.plan import ClusterPlan, make_plan
 from inference.cluster.progress import Progress, summarize
 from inference.cluster.storage import Folder, local_copy
@@ -36,7 +37,9 @@ def make_archive(options: Namespace) -> int:
     folder.check_writable()
     if options.scene:
         _check_scene_packages(options)
-    plan = make_plan(find_inputs(options), folder, f"{options.suffix}{'.tif' if options.scene else '.png'}", options.resume)
+    plan = make_plan(
+        find_inputs(options), folder, f"{options.suffix}{'.tif' if options.scene else '.png'}", options.resume
+    )
     _say_plan(plan, options)
     if not len(plan.left):
         return 0
@@ -96,8 +99,6 @@ def _reading(options: Namespace, requested: Requested) -> Reading:
     if not any(map(is_url, sampled)):
         reading, line = reading_of(options.bands, options.range, requested.sources)
     else:
-        from contextlib import ExitStack
-
         with ExitStack() as copies:
             files = [str(copies.enter_context(local_copy(source))) for source in sampled]
             reading, line = reading_of(options.bands, options.range, files)

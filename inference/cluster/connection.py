@@ -248,7 +248,8 @@ def _connect(options: Namespace) -> Connection:
     has_bokeh = importlib.util.find_spec("bokeh") is not None
     dask.config.set(SETTINGS)
     cluster = LocalCluster(
-        n_workers=options.workers, threads_per_worker=1, processes=True, host="127.0.0.1", silence_logs=logging.CRITICAL,
+        n_workers=options.workers, threads_per_worker=1, processes=True, host="127.0.0.1",
+        silence_logs=logging.CRITICAL,
         dashboard_address="127.0.0.1:0" if has_bokeh else None, memory_limit=options.memory or "auto",
         local_directory=tempfile.mkdtemp(prefix="sral-dask-"),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import zlib
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -169,10 +169,8 @@ class _Making:
         with self.clock.measure("reading") as taken:
             try:
                 with local_copy(item.source) as path:
-                    try:
+                    with suppress(OSError):  # the reader says it in the words of getsmaps.py
                         self._note_content(item, path)
-                    except OSError:
-                        pass  # the reader says it in the words of getsmaps.py
                     try:
                         pixels, own, warned = inspect_pixels(path, size, self.job.reading)
                     except ValueError as error:

@@ -78,7 +78,8 @@ def _checked(found: list[tuple[str, str]]) -> Requested:
     for (stem, source), (next_stem, next_source) in pairwise(sorted(found)):
         if stem == next_stem:
             raise ValueError(
-                f"{public(source)} and {public(next_source)} would write the same map, {stem}: rename one or leave it out"
+                f"{public(source)} and {public(next_source)} would write the same map, {stem}: rename one or leave it "
+                "out"
             )
     return _requested(found)
 
@@ -141,7 +142,9 @@ def _column(schema: Any, name: str) -> str:
     import pyarrow
 
     texts = [
-        field.name for field in schema if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
+        field.name
+        for field in schema
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
     ]
     chosen = next((known for known in COLUMNS if known in texts), texts[0] if len(texts) == 1 else None)
     if chosen is None:
@@ -178,6 +181,7 @@ def _absolute(path: str, home: str) -> str:
 
 def _shared(folders: set[str]) -> str:
     """Return the deepest folder that contains all the given ones, each of which ends in a slash."""
-    shared = os.path.commonprefix(sorted(folders)) if folders else ""
-    shared = shared[: shared.rfind("/") + 1]
+    first, last = min(folders, default=""), max(folders, default="")
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    shared = first[: first.rfind("/", 0, same) + 1]
     return "" if shared.endswith("://") else shared

@@ -16,7 +16,7 @@ INPUT = """an image, a folder, a prefix such as s3://bucket/images, or a list: a
 line, or a Parquet file with a column 'input'"""
 OUTPUT = "folder or prefix (s3://…, gs://…) of the maps and of _manifest, the record of the run"
 SCHEDULER = "address of a running Dask scheduler (tcp://HOST:8786), or its scheduler file (.json)"
-WORKERS = "processes on this machine, without --scheduler (default: one for every two cores, or one for each GPU)"
+WORKERS = "processes on this machine, without --scheduler (default: one for every two cores)"
 MEMORY = "memory of a worker on this machine, such as 2GB, at which it is ended and started anew (default: its share)"
 ATTEMPTS = "an input is set aside after so many deaths of workers that had it alone (default: 3)"
 TIMEOUT = "seconds after which a bundle's worker counts as dead (default: 600)"
@@ -69,7 +69,7 @@ def _check_cluster(parser: ArgumentParser, options: Namespace) -> None:
 
 
 def set_local_defaults(options: Namespace) -> None:
-    """Choose workers and threads on this machine where they are not given; one worker a GPU cannot be seen from here."""
+    """Choose workers and threads on this machine where they are not given."""
     if options.scheduler:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,6 +3,7 @@
 Credentials are the store's own matter: AWS_* variables and profiles, Google's default credentials, fsspec's settings.
 """
 
+import contextlib
 import functools
 import importlib
 import os
@@ -158,7 +159,9 @@ class Folder:
         except FileExistsError:
             return False
         except FileNotFoundError as error:
-            raise StoreError(f"{public(self.of(name))} cannot be written: {said(error)}: is the bucket there?") from error
+            raise StoreError(
+                f"{public(self.of(name))} cannot be written: {said(error)}: is the bucket there?"
+            ) from error
         return True
 
     def remove(self, below: str) -> None:
@@ -172,7 +175,8 @@ class Folder:
         if self.is_local:
             for parent, _, _ in sorted(os.walk(os.path.join(self.address, below)), reverse=True):
                 os.rmdir(parent)
-
+            with contextlib.suppress(OSError):  # the folder above holds something else
+                os.rmdir(os.path.dirname(os.path.join(self.address, below)))
 
 
 def _link_new(path: Path, content: bytes | Path) -> bool:

@@ -176,8 +176,8 @@ def check_same_network(network: Opened, key: dict[str, Any]) -> None:
     for name, value in key.items():
         if network.key.get(name) != value:
             raise ValueError(
-                f"its {name} is {network.key.get(name)}, that of the other workers {value}: put the same files on every "
-                "machine, and name --backend and --precision"
+                f"its {name} is {network.key.get(name)}, that of the other workers {value}: put the same files on "
+                "every machine, and name --backend and --precision"
             )
 
 
