@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from inference import BACKEND_NAMES
-from inference.backends.converted import converted
+from inference.backends.conversion import converted
 from inference.export import FORMATS
 from utils.devices import compute_alone_after_fork, optional, use_threads
 from utils.environment import check_environment

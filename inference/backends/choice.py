@@ -1,7 +1,7 @@
 """Choose what runs a network fastest here: `--backend auto` and `--fast`.
 
 In fp32 every choice gives torch's maps within one gray level. A weights file has to be converted before OpenVINO runs
-it. The conversion is kept in the user's cache (`inference.backends.converted`).
+it. The conversion is kept in the user's cache (`inference.backends.conversion`).
 """
 
 import importlib.util
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.backends import CONVERTED, EXPORTED
-from inference.backends.converted import file_sha256, find_converted
+from inference.backends.conversion import file_sha256, find_converted
 from inference.export import FORMATS
 from utils.devices import find_device, has_bf16, has_vnni
 
