@@ -15,11 +15,11 @@ from inference.export import FORMATS
 from utils.devices import find_device, has_bf16, has_vnni
 
 FASTEST = "openvino"
-"""On a CPU. ONNX Runtime in fp32 is slower than torch with the shipped networks, so it is never chosen for them."""
+"""On a CPU. ONNX Runtime in fp32 takes as long as torch with the shipped networks, so it is chosen for .onnx files alone."""
 INSTALL = "faster: pip install -r requirements-openvino.txt"
 CONVERT = f"faster for more images: --backend {FASTEST}, which converts the network once"
 PAYS = 30.0
-"""Seconds of torch's work from which a conversion is made. It takes 5 to 20 s, and saves a third of torch's time."""
+"""Seconds of torch's work from which a conversion is made. It takes 5 to 20 s of a core."""
 
 
 @dataclass(frozen=True)
