@@ -101,7 +101,7 @@ def saliency(
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image | numpy.ndarray], PIL.Image.Image]":
     """Return a function from an image to its saliency map, an 8-bit gray PIL image.
 
-    The image is a file, a PIL image, or an array of H×W gray or H×W×3 RGB values, uint8 or uint16. The map is identical
+    The image is a file, a PIL image, or an array of H×W gray or H×W×3 RGB values, uint8 or uint16. The map is that
     to that of `getsmaps.py`. The function resizes and normalizes the image itself, and warns of one that is dark,
     turned by EXIF, partly transparent or much larger than the network's input.
 

@@ -15,7 +15,7 @@ from inference.export import FORMATS
 from utils.devices import find_device, has_bf16, has_vnni
 
 FASTEST = "openvino"
-"""On a CPU. ONNX Runtime in fp32 takes as long as torch with the shipped networks, so it is chosen for .onnx files alone."""
+"""On a CPU. ONNX Runtime takes as long as torch in fp32, so it is chosen for .onnx files alone."""
 INSTALL = "faster: pip install -r requirements-openvino.txt"
 CONVERT = f"faster for more images: --backend {FASTEST}, which converts the network once"
 PAYS = 30.0
