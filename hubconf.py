@@ -101,15 +101,15 @@ def saliency(
 ) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image | numpy.ndarray], PIL.Image.Image]":
     """Return a function from an image to its saliency map, an 8-bit gray PIL image.
 
-    The image is a file, a PIL image, or an array of H×W gray or H×W×3 RGB values, uint8 or uint16. The map is identical
+    The image is a file, a PIL image, or an array of H×W gray or H×W×3 RGB values, uint8 or uint16. The map is that
     to that of `getsmaps.py`. The function resizes and normalizes the image itself, and warns of one that is dark,
     turned by EXIF, partly transparent or much larger than the network's input.
 
     Args:
         weights: a weights file (.safetensors), or a file that inference.export wrote (.onnx, .xml); None is the light
             network in weights/.
-        backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; None: 'torch', or the runtime of an
-            exported file.
+        backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; 'auto', the fastest that is installed
+            and gives the same maps in fp32 within one gray level; None: 'torch', or the runtime of an exported file.
         device: 'auto' (the GPU if there is one), 'cpu' or 'cuda'.
         precision: 'fp32', 'bf16', 'fp16' (on a GPU), or 'int8' (an exported file's); None: that of an exported file, or
             'fp32'.
@@ -144,13 +144,13 @@ def _open_network(
     weights: "str | pathlib.Path | None", backend: str | None, device: str, precision: str | None, tta: str | None
 ) -> "tuple[typing.Any, tuple[int, int]]":
     """Return what computes the saliency of a batch, and its input size."""
-    from inference.backends import open_backend
+    from inference.fastest import open_fastest
     from inference.tta import TTA_MODES, with_tta
-    from models.weights import LIGHT
+    from models.shipped import LIGHT
 
     if tta not in (None, *TTA_MODES):
         raise ValueError(f"tta {tta!r}: choose {' or '.join(TTA_MODES)}")
-    network = open_backend(backend, weights or LIGHT, device, precision)
+    network, _ = open_fastest(backend, pathlib.Path(weights or LIGHT), device, precision)
     return (with_tta(network, tta) if tta else network), network.input_size
 
 

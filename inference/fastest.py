@@ -10,7 +10,7 @@ import numpy as np
 
 from inference.backends import EXPORTED, Backend, open_backend
 from inference.backends.choice import CONVERT, FASTEST, PAYS, Choice, choose
-from inference.backends.converted import forget_converted
+from inference.backends.conversion import forget_converted
 from models.shipped import LIGHT
 
 

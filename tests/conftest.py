@@ -22,12 +22,10 @@ def own_signals() -> Iterator[None]:
         signal.signal(name, handler)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep converted networks of tests, and of the commands that they run, out of the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SRAL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test, and the commands that it runs, an empty cache of converted networks."""
+    monkeypatch.setenv("SRAL_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")

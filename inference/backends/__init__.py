@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from inference import BACKEND_NAMES
-from inference.backends.converted import converted
+from inference.backends.conversion import converted
 from inference.export import FORMATS
 from utils.devices import compute_alone_after_fork, optional, use_threads
 from utils.environment import check_environment
@@ -103,10 +103,11 @@ def open_backend(
             )
         return backend_class(name or runtimes[0])(weights, device, precision, local_index)
     precision = precision or "fp32"
-    requirements, precisions = CONVERTED.get(name or "torch", ("", ()))
+    name = name or "torch"
+    requirements, precisions = CONVERTED.get(name, ("", ()))
     if precision in precisions and device != "cuda":
         optional(name, requirements)  # before the conversion
         return backend_class(name)(converted(weights, requirements), device, precision, local_index)
     from models.weights import load_detector
 
-    return backend_class(name or "torch")(load_detector(weights), device, precision, local_index)
+    return backend_class(name)(load_detector(weights), device, precision, local_index)

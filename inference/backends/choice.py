@@ -1,7 +1,7 @@
 """Choose what runs a network fastest here: `--backend auto` and `--fast`.
 
 In fp32 every choice gives torch's maps within one gray level. A weights file has to be converted before OpenVINO runs
-it. The conversion is kept in the user's cache (`inference.backends.converted`).
+it. The conversion is kept in the user's cache (`inference.backends.conversion`).
 """
 
 import importlib.util
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.backends import CONVERTED, EXPORTED
-from inference.backends.converted import file_sha256, find_converted
+from inference.backends.conversion import file_sha256, find_converted
 from inference.export import FORMATS
 from utils.devices import find_device, has_bf16, has_vnni
 
 FASTEST = "openvino"
-"""On a CPU. ONNX Runtime in fp32 is slower than torch with the shipped networks, so it is never chosen for them."""
+"""On a CPU. ONNX Runtime takes as long as torch in fp32, so it is chosen for .onnx files alone."""
 INSTALL = "faster: pip install -r requirements-openvino.txt"
 CONVERT = f"faster for more images: --backend {FASTEST}, which converts the network once"
 PAYS = 30.0
-"""Seconds of torch's work from which a conversion is made. It takes 5 to 20 s, and saves a third of torch's time."""
+"""Seconds of torch's work from which a conversion is made. It takes 5 to 20 s of a core."""
 
 
 @dataclass(frozen=True)

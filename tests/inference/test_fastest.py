@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inference import fastest
-from inference.backends import choice, converted
+from inference.backends import choice, conversion
 from inference.backends.choice import CONVERT, INSTALL, choose
 from inference.fastest import open_fastest
 from utils.user_cache import UNUSED, cache_folder, find_cached, remove_unused
@@ -38,7 +38,7 @@ def graph(small_weights, tmp_path_factory) -> Path:
         pytest.importorskip(package)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SRAL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        found = converted.converted(small_weights, "")
+        found = conversion.converted(small_weights, "")
     assert isinstance(found, Path)
     return found
 
@@ -113,12 +113,12 @@ def test_a_cached_graph_that_cannot_be_read_is_removed(small_weights, graph, cac
 
 
 def test_other_weights_and_other_code_have_other_graphs(small_weights, tmp_path, monkeypatch):
-    name = converted._name(small_weights)
+    name = conversion._name(small_weights)
     other = tmp_path / small_weights.name
     other.write_bytes(small_weights.read_bytes() + b"\0")
-    assert converted._name(other) != name
-    monkeypatch.setattr(converted, "_environment", lambda: "another torch")
-    assert converted._name(small_weights) != name
+    assert conversion._name(other) != name
+    monkeypatch.setattr(conversion, "_environment", lambda: "another torch")
+    assert conversion._name(small_weights) != name
 
 
 def test_without_a_cache_the_graph_stays_in_memory(small_weights, graph, tmp_path, monkeypatch):
@@ -134,10 +134,10 @@ def test_without_a_cache_the_graph_stays_in_memory(small_weights, graph, tmp_pat
     for name in ("SRAL_CACHE", "XDG_CACHE_HOME", "HOME", "USERPROFILE"):
         monkeypatch.delenv(name, raising=False)
     assert cache_folder("networks") is None
-    assert converted.converted(small_weights, "") == content
+    assert conversion.converted(small_weights, "") == content
     (tmp_path / "file").touch()
     monkeypatch.setenv("SRAL_CACHE", str(tmp_path / "file"))  # a folder that cannot be created
-    assert converted.converted(small_weights, "") == content
+    assert conversion.converted(small_weights, "") == content
 
 
 def test_what_nobody_uses_is_removed(tmp_path, monkeypatch):
