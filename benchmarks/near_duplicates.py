@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.catalog import Pair, find_pairs
-from datasets.descriptors import Descriptor, describe, transformed
+from datasets.descriptors import describe, transformed
 from datasets.io import open_image, open_mask
 from datasets.near_duplicates import Entry, find_near_duplicates, grouped
 
@@ -121,10 +121,10 @@ def _time_search(real: list[Entry], count: int, rng: np.random.Generator) -> Non
     entries = list(real)
     while len(entries) < count:
         one, other = (real[number] for number in rng.integers(len(real), size=2))
-        part = np.float16(rng.uniform(0.3, 0.7))
-        mixed = (part * getattr(one.descriptor, of) + (1 - part) * getattr(other.descriptor, of).swapaxes(-1, -2)
-                 for of in ("coefficients", "detail", "gray"))  # fmt: skip
-        entries.append(Entry("made", str(len(entries)), one.path, Descriptor(*mixed, False)))
+        part, turned_other = rng.uniform(0.3, 0.7), transformed(other.descriptor.thumbnail, 4)
+        pixels = part * one.descriptor.thumbnail + (1 - part) * turned_other
+        mixed = describe(Image.fromarray(pixels.astype(np.uint8)))
+        entries.append(Entry("made", str(len(entries)), one.path, mixed))
     start = time.perf_counter()
     pairs = find_near_duplicates(entries)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

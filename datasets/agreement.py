@@ -55,7 +55,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         correlations = np.where(used, np.einsum("nbk,nbk->nb", one, other) / (norms[0] * norms[1]), np.inf)
     counts = used.sum(1)
     middle = np.take_along_axis(np.sort(correlations, 1), np.maximum(counts - 1, 0)[:, None] // 2, 1)[:, 0]
-    return np.where(counts >= _LEAST_BLOCKS, np.maximum(middle, 0) * np.maximum(distinct, 0), 0)
+    return np.where(counts >= _LEAST_BLOCKS, middle, 0).clip(0) * distinct.clip(0)
 
 
 def overlap(

@@ -100,7 +100,9 @@ def align(first: Path, second: Path, mirrored: bool) -> Alignment | None:
         other_places = other_places * np.array([-1, 1], np.float32) + np.array([width - 1, 0], np.float32)
     if min(len(found), len(other_found)) < _LEAST_CELLS:
         return None
-    near = cv2.gemm(found, other_found, 1, None, 0, flags=cv2.GEMM_2_T)  # numpy's threads cost more than they save
+    zero = np.zeros((0, 0), np.float32)
+    # numpy's threads cost more than they save on so small a product
+    near = np.asarray(cv2.gemm(found, other_found, 1, zero, 0, flags=cv2.GEMM_2_T))
     best = near.argmax(1)
     mutual = near.argmax(0)[best] == np.arange(len(near))
     top = near[np.arange(len(near)), best]

@@ -34,6 +34,9 @@ _MOST_ALIGNED = 40_000
 _AGREEMENT = 0.25
 """Agreement from which two images are near-duplicates without alignment; unrelated: 0.21."""
 
+_SAME_DETAIL = 0.92
+"""Correlation of two whole thumbnails' details above which they are near-duplicates, even where few blocks have any."""
+
 _SIMILAR = 0.6
 """Least correlation of two aligned images, which differ in objects only."""
 
@@ -179,9 +182,7 @@ def _equal_pixels(entries: Sequence[Entry]) -> list[tuple[int, int]]:
     return [(first, number) for number, first in enumerate(firsts) if first != number]
 
 
-def _agreeing(
-    entries: Sequence[Entry], proposals: Proposals, groups: _Groups, pool: ThreadPool
-) -> list[NearDuplicate]:
+def _agreeing(entries: Sequence[Entry], proposals: Proposals, groups: _Groups, pool: ThreadPool) -> list[NearDuplicate]:
     """Return the pairs whose thumbnails agree, the best first, and join their groups."""
     proposals = proposals[proposals.rank < _COMPARED]
     chunks = [proposals[start : start + _CHUNK] for start in range(0, len(proposals), _CHUNK)]
@@ -206,10 +207,12 @@ def _agreements(entries: Sequence[Entry], proposals: Proposals) -> np.ndarray:
     firsts, seconds = (
         [entries[number].descriptor.thumbnail for number in numbers] for numbers in (proposals.first, proposals.second)
     )
-    return agreement(
-        np.stack([detail(of, one, by) for of, (one, _), by in zip(firsts, windows, symmetries, strict=True)]),
-        np.stack([detail(of, other) for of, (_, other) in zip(seconds, windows, strict=True)]),
-    )
+    first = np.stack([detail(of, one, by) for of, (one, _), by in zip(firsts, windows, symmetries, strict=True)])
+    second = np.stack([detail(of, other) for of, (_, other) in zip(seconds, windows, strict=True)])
+    norms = [np.sqrt(np.einsum("nij,nij->n", of, of)) for of in (first, second)]
+    same = np.einsum("nij,nij->n", first, second) / np.maximum(norms[0] * norms[1], 1e-6)
+    same[(same < _SAME_DETAIL) | proposals.windows.any(1)] = 0
+    return np.maximum(agreement(first, second), same)
 
 
 def _alignable(proposals: Proposals) -> list[tuple[int, int, bool]]:

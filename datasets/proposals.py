@@ -48,7 +48,7 @@ class Proposals:
     def __len__(self) -> int:
         return len(self.first)
 
-    def __getitem__(self, chosen: np.ndarray) -> "Proposals":
+    def __getitem__(self, chosen: np.ndarray | slice) -> "Proposals":
         return Proposals(*(values[chosen] for values in vars(self).values()))
 
 
