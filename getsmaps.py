@@ -29,6 +29,7 @@ from inference.plan import Plan, find_requested, plan_maps
 from inference.reading import reading_of
 from inference.scenes.options import add_scene_options, check_scene_options
 from inference.tta import TTA_MODES
+from utils.device_names import DEVICE_NAMES, check_device_name
 
 USAGE = "getsmaps.py [--weights FILE] (--input PATH | --dataset NAME --root DIR [--split SPLIT]) --output DIR [options]"
 DESCRIPTION = "Write the saliency map of every image as an 8-bit gray PNG, <stem>.png."
@@ -65,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--tta", choices=tuple(TTA_MODES), help=TTA)
     add("--symmetries", help=argparse.SUPPRESS)
     add("--resume", action="store_true", help="keep existing maps; without --resume they are replaced")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
+    add("--device", default="auto", metavar="NAME", help=f"{DEVICE_NAMES} (default: auto, a CUDA GPU if there is one)")
     add("--backend", choices=BACKEND_NAMES, help="runtime of the network (default: torch, or that of an exported file)")
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
     add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
@@ -80,6 +81,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--dataset needs --root, the folder that the data set is in")
     if options.input and (options.root or options.split):
         parser.error("--root and --split go with --dataset, not with --input")
+    try:
+        check_device_name(options.device)
+    except ValueError as error:
+        parser.error(str(error))
     check_scene_options(parser, options)
     if not options.scene and options.batch_size is None:
         options.batch_size = 16

@@ -223,7 +223,7 @@ def arguments() -> argparse.Namespace:
     add("--images", type=Path, metavar="DIR", help="a folder of images (default: the test images of the sample set)")
     add("--num-images", dest="count", type=_count, default=16, metavar="N", help="use the first N images (default: 16)")
     add("--count", dest="old_count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
     add("--seconds", type=float, default=40, metavar="S",
         help=f"timing of each batch size, at least {MIN_ROUNDS} rounds (default: %(default)s)")  # fmt: skip

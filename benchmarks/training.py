@@ -248,7 +248,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes of our loader (default: as the configuration)"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="of our side")
     parser.add_argument("--compile", action="store_true", help="also measure our step with torch.compile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
