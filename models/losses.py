@@ -38,9 +38,14 @@ class LossWeights:
 
     def of_epoch(self, epoch: int) -> dict[str, float]:
         """The weights by term in `epoch`, counted from 0."""
-        maps = {f"saliency{i}": weight for i, weight in enumerate(self.saliency, start=1)}
+        maps = {map_term(i): weight for i, weight in enumerate(self.saliency, start=1)}
         sr = self.sr_first_epoch if epoch == 0 else self.sr
         return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
+
+
+def map_term(level: int) -> str:
+    """Return the name of the structure loss of a map; level 1 is the finest of five."""
+    return f"saliency_map{level}"
 
 
 def structure_loss(
@@ -95,7 +100,7 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Return the unweighted terms that `outputs` allow.
 
-    Their names are `saliency1`…`saliency5`, `sr`, `spatial`, `affinity` and `teacher`.
+    Their names are `saliency_map1` (finest) … `saliency_map5`, `sr`, `spatial`, `affinity` and `teacher`.
 
     Args:
         outputs: what the training network returned.
@@ -108,7 +113,7 @@ def loss_terms(
     weight = boundary_weight(mask, boundary) if boundary else None
     mean = None if weight is None else mean_over_processes(weight)
     levels = [i for i in range(1, 6) if f"logits{i}" in outputs]
-    terms = {f"saliency{i}": structure_loss(outputs[f"logits{i}"].float(), mask, weight, mean) for i in levels}
+    terms = {map_term(i): structure_loss(outputs[f"logits{i}"].float(), mask, weight, mean) for i in levels}
     if "sr_image" in outputs:
         terms["sr"] = F.mse_loss(outputs["sr_image"].float(), sr_target)
     if tfgm is not None:

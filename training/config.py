@@ -312,9 +312,14 @@ def parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a YAML file of settings; later --key value override it")
     parser.add_argument(
-        "--resume", action="store_true", help="continue the run in output, or start it if there is none yet"
+        "--resume",
+        action="store_true",
+        help="continue the run in output, or start it if there is none yet; --resume RUN: the run in that folder, with "
+        "its own settings",
     )
-    parser.add_argument("--force", action="store_true", help="with --resume: allow changed settings")
+    parser.add_argument(
+        "--force", action="store_true", help="with --resume: allow changed settings; more epochs need no --force"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="show sizes, memory and time per epoch; train and write nothing"
     )
@@ -332,6 +337,7 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
     command_line = parser()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        arguments = _with_run(arguments)
         _refuse_old_options(arguments)
     except ValueError as error:
         sys.exit(f"error: {error}")
@@ -343,6 +349,33 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
     values.pop("config", None)
     options = {name: values.pop(name) for name in ("resume", "force", "dry_run")}
     return Start(_validated(values), **options)
+
+
+def _with_run(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which `--resume RUN` names the run's folder, and without --config its configuration.
+
+    Raises:
+        ValueError: RUN is no run of train.py, or --output is given too.
+    """
+    names = [argument.partition("=")[0] for argument in arguments]
+    if "--resume" not in names:
+        return list(arguments)
+    place = names.index("--resume")
+    before, (argument, *after) = list(arguments[:place]), arguments[place:]
+    run = argument.partition("=")[2]
+    if not run and after and not after[0].startswith("--"):
+        run = after.pop(0)
+    if not run:
+        return list(arguments)
+    if "--output" in names:
+        raise ValueError(f"--resume {run} names the run's folder: leave --output out")
+    own: list[str] = []
+    if "--config" not in names:
+        config = Path(run, "config.yaml")
+        if not config.is_file():
+            raise ValueError(f"--resume {run}: there is no {config}, so it is no run of train.py; give a run's folder")
+        own = [f"--config={config}"]
+    return [*own, *before, "--resume", *after, f"--output={run}"]
 
 
 def from_record(values: Any, where: str) -> TrainingConfig:
@@ -424,6 +457,12 @@ def differences(settings: TrainingConfig, recorded: dict[str, Any]) -> list[str]
     now, then = flatten(plain(settings)), flatten(plain(TrainingConfig())) | flatten(recorded)
     keys = [key for key in dict.fromkeys([*now, *then]) if key not in FREE_ON_RESUME]
     return [f"{key}: {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+
+
+def is_longer(settings: TrainingConfig, recorded: dict[str, Any]) -> bool:
+    """Return whether all that differs from a recorded run is that `settings` have more epochs."""
+    changed = differences(settings, recorded)
+    return len(changed) == 1 and settings.epochs > recorded.get("epochs", settings.epochs)
 
 
 def dump(settings: TrainingConfig) -> str:

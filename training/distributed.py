@@ -44,7 +44,9 @@ def build_accelerator(
     on_gpu, number = device not in ("auto", "cpu"), device.partition(":")[2]
     for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
     if on_gpu and for_cpu:
-        raise ValueError(f"device {device}: ACCELERATE_USE_CPU is set in the environment; unset it, or set device to cpu")
+        raise ValueError(
+            f"device {device}: ACCELERATE_USE_CPU is set in the environment; unset it, or set device to cpu"
+        )
     if processes > 1 and (number or device == "mps"):
         raise ValueError(f"device {device}: {processes} processes would share it; set device to auto, cpu or cuda")
     if number:
