@@ -35,6 +35,7 @@ from datasets.transforms import Augmentation
 from models.config import ASRDConfig, DetectorConfig, SRALConfig, TFGMConfig
 from models.losses import LossWeights
 from training.list_options import arguments_with_lists, list_keys, with_lists
+from training.run_argument import with_run
 from utils.config import explained, nearest
 from utils.device_names import check_device_name
 from utils.text import one_line
@@ -337,7 +338,7 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
     command_line = parser()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        arguments = _with_run(arguments)
+        arguments = with_run(arguments)
         _refuse_old_options(arguments)
     except ValueError as error:
         sys.exit(f"error: {error}")
@@ -349,33 +350,6 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
     values.pop("config", None)
     options = {name: values.pop(name) for name in ("resume", "force", "dry_run")}
     return Start(_validated(values), **options)
-
-
-def _with_run(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which `--resume RUN` names the run's folder, and without --config its configuration.
-
-    Raises:
-        ValueError: RUN is no run of train.py, or --output is given too.
-    """
-    names = [argument.partition("=")[0] for argument in arguments]
-    if "--resume" not in names:
-        return list(arguments)
-    place = names.index("--resume")
-    before, (argument, *after) = list(arguments[:place]), arguments[place:]
-    run = argument.partition("=")[2]
-    if not run and after and not after[0].startswith("--"):
-        run = after.pop(0)
-    if not run:
-        return list(arguments)
-    if "--output" in names:
-        raise ValueError(f"--resume {run} names the run's folder: leave --output out")
-    own: list[str] = []
-    if "--config" not in names:
-        config = Path(run, "config.yaml")
-        if not config.is_file():
-            raise ValueError(f"--resume {run}: there is no {config}, so it is no run of train.py; give a run's folder")
-        own = [f"--config={config}"]
-    return [*own, *before, "--resume", *after, f"--output={run}"]
 
 
 def from_record(values: Any, where: str) -> TrainingConfig:
