@@ -315,8 +315,8 @@ class Trainer:
         )
         if 0 < len(data.validation) < FEW:
             warnings.warn(
-                f"{len(data.validation)} validation images: scores of fewer than {FEW} vary by chance; name your own by "
-                "data.val_images and data.val_masks, or raise data.validation",
+                f"{len(data.validation)} validation images: scores of fewer than {FEW} vary by chance; name your own "
+                "by data.val_images and data.val_masks, or raise data.validation",
                 stacklevel=2,
             )
         return Logger(self.folder, progress.epoch, progress.steps_done)

@@ -1,4 +1,4 @@
-"""Names of devices, as every command, configuration and entry point takes them; without torch, which is slow to import."""
+"""Names of devices, as commands, configurations and entry points take them; torch, slow to import, is not needed."""
 
 import re
 
