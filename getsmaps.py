@@ -39,6 +39,8 @@ INPUT = """an image; a folder, searched recursively, whose sub-folders are kept 
 images, one path a line, relative to the file's own folder"""
 SIZE = """network: twice the network's input, 448x448 in the paper (default); original: the size of each image, the
 saliency being resized bilinearly before it becomes gray"""
+INPUT_SIZE = """height and width that images are resized to for the network, multiples of 32; one number for a square
+(default: the size that the network was trained at). Maps of the size network have twice that"""
 RAW = """write sigmoid x 255. Without --raw, the rule of the released code applies: if the maximum is at most 0.25,
 values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
 TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
@@ -62,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=Path, metavar="DIR", required=True, help="folder for the maps, created if missing")
     add("--suffix", default="", help="text between <stem> and .png; the released code has _ASRNet_YCbCr_final")
     add("--size", choices=("network", "original"), help=SIZE)
+    add("--input-size", metavar="N|H,W", help=INPUT_SIZE)
     add("--raw", action="store_true", help=RAW)
     add("--tta", choices=tuple(TTA_MODES), help=TTA)
     add("--symmetries", help=argparse.SUPPRESS)
@@ -83,8 +86,11 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--root and --split go with --dataset, not with --input")
     try:
         check_device_name(options.device)
+        options.input_size = parse_input_size(options.input_size)
     except ValueError as error:
         parser.error(str(error))
+    if options.scene and options.input_size:
+        parser.error("--input-size is for whole images: with --scene, windows have the network's own size")
     check_scene_options(parser, options)
     if not options.scene and options.batch_size is None:
         options.batch_size = 16
@@ -93,6 +99,16 @@ def parse_arguments() -> argparse.Namespace:
     if Path(f"x{options.suffix}").name != f"x{options.suffix}":
         parser.error(f"--suffix must be part of a file name, not {options.suffix!r}")
     return options
+
+
+def parse_input_size(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) of 'N', a square, or 'H,W'. Raises ValueError for another text."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--input-size {text}: write one number for a square, or HEIGHT,WIDTH, such as 448 or 448,320")
+    return int(parts[0]), int(parts[-1])
 
 
 def plan(options: argparse.Namespace) -> Plan:

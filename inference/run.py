@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from datasets.file_warnings import FileWarning, large_warning, warning_lines
 from datasets.io import inspect_pixels
-from inference.backends import Backend, open_backend
+from inference.backends import Backend
 from inference.distributed import ProcessGroup
+from inference.input_size import open_at_size
 from inference.maps import gray_map, write_map
 from inference.pipeline import make_maps, worker_count
 from inference.plan import Plan
@@ -41,17 +42,18 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Bac
     The first run compiles what is compiled, and fails before any map is written where the network cannot run.
 
     Args:
-        options: `host_file`, `backend`, `weights`, `device`, `precision`, `threads` and `batch_size`.
+        options: `host_file`, `input_size`, `backend`, `weights`, `device`, `precision`, `threads` and `batch_size`.
         plan: the maps to make.
         processes: this process's group.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_backend`, or the batch does not fit into memory.
+        FileNotFoundError, ValueError: as `open_at_size`, or the batch does not fit into memory.
     """
     keep_freed_memory()
     if options.host_file:
         run_host_file(options.host_file)
-    network = open_backend(
+    network = open_at_size(
+        options.input_size,
         options.backend,
         options.weights or LIGHT,
         options.device,
