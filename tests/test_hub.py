@@ -14,7 +14,7 @@ from PIL import Image
 from models.detector import Detector
 from models.sral import SRAL
 from models.weights import LIGHT, load_detector
-from tests.helpers import ROOT, run_script
+from tests.helpers import ROOT, picture, run_script
 
 ELSEWHERE = """
 import json, sys, torch
