@@ -129,14 +129,7 @@ def saliency(
         FileNotFoundError, ValueError: no such file, backend, device, precision or input size. The function raises
             them for an image that is missing or broken, or whose values would be guessed.
     """
-    if "symmetries" in renamed:
-        raise ValueError(f"symmetries is now tta: use tta={renamed['symmetries']!r}")
-    if renamed:
-        raise TypeError(f"saliency has no argument {', '.join(renamed)}")
-    if size not in ("network", "original"):
-        raise ValueError(f"size {size!r}: choose network or original")
-    if output not in ("image", "float"):
-        raise ValueError(f"output {output!r}: choose image or float")
+    _check_arguments(size, output, renamed)
     with _our_packages():
         if host_file is not None:
             from models.hosts import run_host_file
@@ -146,6 +139,18 @@ def saliency(
 
         run, used_size = _open_network(weights, backend, device, precision, tta, input_size)
         return ImageSaliency(run, used_size, _reading(bands, value_range), size == "original", raw, output)
+
+
+def _check_arguments(size: str, output: str, renamed: "dict[str, typing.Any]") -> None:
+    """Raise a ValueError or TypeError for an argument that does not exist or has another value."""
+    if "symmetries" in renamed:
+        raise ValueError(f"symmetries is now tta: use tta={renamed['symmetries']!r}")
+    if renamed:
+        raise TypeError(f"saliency has no argument {', '.join(renamed)}")
+    if size not in ("network", "original"):
+        raise ValueError(f"size {size!r}: choose network or original")
+    if output not in ("image", "float"):
+        raise ValueError(f"output {output!r}: choose image or float")
 
 
 def _open_network(
