@@ -39,6 +39,7 @@ from compute_results.exclusion import leave_out, read_stems
 from compute_results.matching import Matching, describe, match_maps
 from compute_results.options import CommandParser, check_name, maps_by_method
 from compute_results.protocols import PROTOCOLS
+from compute_results.protocols.own import read_metric_files
 from compute_results.result import Scores
 from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
@@ -57,6 +58,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β still shows the scores
     try:
+        read_metric_files(arguments.metric_file)
         config = _config(arguments)
         protocols = tuple(dict.fromkeys(arguments.protocol or config.protocols))
         if not protocols:
@@ -255,6 +257,14 @@ def _parser() -> CommandParser:
         "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one per processor)"
     )
     parser.add_argument("--allow-missing", action="store_true", help="score the maps that exist, and report the count")
+    parser.add_argument(
+        "--metric-file",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.py",
+        help="Python files that register metrics of your own (compute_results/protocols/own.py); they are executed",
+    )
     parser.add_argument(
         "--exclude", type=Path, metavar="FILE", help="leave out the images named in FILE, one stem a line"
     )
