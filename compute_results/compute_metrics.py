@@ -37,7 +37,7 @@ from compute_results import table_config
 from compute_results.evaluation import evaluate
 from compute_results.exclusion import leave_out, read_stems
 from compute_results.matching import Matching, describe, match_maps
-from compute_results.options import CommandParser, check_name, maps_by_method
+from compute_results.options import CommandParser, check_name, dots_per_inch, maps_by_method
 from compute_results.protocols import PROTOCOLS
 from compute_results.protocols.own import read_metric_files
 from compute_results.result import Scores
@@ -65,7 +65,7 @@ def main() -> None:
             raise ValueError(f"choose --protocol {' or '.join(PROTOCOLS)}: their figures cannot be compared")
         folders = _folders(protocols, arguments.output or config.output)
         tables = score_all(config, protocols, arguments)
-        files = {protocol: render(scores) for protocol, scores in tables.items()}
+        files = {protocol: render(scores, arguments.title, arguments.dpi) for protocol, scores in tables.items()}
         shown = "\n".join(str(found.pop("")) for found in files.values())
         atomic_files({folders[name] / file: text for name, texts in files.items() for file, text in texts.items()})
         print(shown, end="")
@@ -134,8 +134,11 @@ def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str],
     return matchings
 
 
-def render(scores: Scores) -> dict[str, str | bytes]:
-    """Return the content of every file by name; the name "" has the table for the terminal."""
+def render(scores: Scores, with_title: bool = True, dpi: int = 200) -> dict[str, str | bytes]:
+    """Return the content of every file by name; the name "" has the table for the terminal.
+
+    `with_title` and `dpi` are those of `curves.draw_curves`.
+    """
     # pandas and matplotlib take a second: they are imported after scoring
     from compute_results import comparison_tables, curves, tables
 
@@ -148,7 +151,7 @@ def render(scores: Scores) -> dict[str, str | bytes]:
         **comparison_tables.files(scores),
         "per_image.csv": tables.per_image_csv(scores),
         "curves.csv": curves.curves_csv(scores),
-        **dict(curves.draw_curves(scores)),
+        **dict(curves.draw_curves(scores, with_title, dpi)),
     }
     return {name: encodable(content) if isinstance(content, str) else content for name, content in files.items()}
 
@@ -277,6 +280,8 @@ def _parser() -> CommandParser:
         metavar="GROUPS",
         help="scores by group: size, objects, border, or a CSV file with a column stem (default: the first three)",
     )
+    parser.add_argument("--no-title", dest="title", action="store_false", help="draw the curves without a title")
+    parser.add_argument("--dpi", type=dots_per_inch, default=200, metavar="N", help="of the .png curves (default: 200)")
     parser.add_renamed("--out", "--output")
     return parser
 

@@ -53,7 +53,7 @@ def test_the_terminal_s_table():
     assert lines[0].startswith("Protocol: authors")
     assert "ORSSD (1 images)" in lines[1]
     assert lines[2].split() == ["Method", "Fβ", "↑", "MAE", "↓", "Sm", "↑", "Fβ", "↑", "MAE", "↓", "Sm", "↑"]
-    assert lines[3].split() == ["A_1", "0.9000¹", "0.0100¹", "0.8000²", "0.5000", "0.1000", "0.5000"]
+    assert lines[3].split() == ["A_1", "0.9000", "#1", "0.0100", "#1", "0.8000", "#2", "0.5000", "0.1000", "0.5000"]
     assert lines[6].split() == ["D", "0.6000", "0.0400", "0.6000", "–", "–", "–"]
 
 
@@ -61,7 +61,7 @@ def test_the_markdown_table():
     lines = [" ".join(line.split()) for line in as_markdown(scores(PAPER)).splitlines()]
     assert lines[0].startswith("Protocol: authors")
     assert lines[2].startswith("| Method | ORSSD Fβ ↑ | ORSSD MAE ↓ | ORSSD Sm ↑ | E% Fβ ↑ |")
-    assert lines[4] == r"| A\_1 | **0.9000**¹ | **0.0100**¹ | 0.8000² | 0.5000 | 0.1000 | 0.5000 |"
+    assert lines[4] == r"| A\_1 | **0.9000** | **0.0100** | <ins>0.8000</ins> | 0.5000 | 0.1000 | 0.5000 |"
     assert lines[7] == "| D | 0.6000 | 0.0400 | 0.6000 | – | – | – |"
     assert len({line.count(" | ") for line in lines[2:8] if "---" not in line}) == 1
 
@@ -71,7 +71,7 @@ def test_the_latex_table():
     assert text.startswith("% Protocol: authors")
     assert r"\multicolumn{3}{c}{ORSSD} & \multicolumn{3}{c}{E\%} \\" in text
     assert r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}" in text
-    assert r"A\_1 & \first{0.9000} & \first{0.0100} & \second{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
+    assert r"A\_1 & \sralFirst{0.9000} & \sralFirst{0.0100} & \sralSecond{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
     assert r"C & \third{0.7000} & \third{0.0300} & \third{0.7000} & -- & -- & -- \\" in text
     assert text.count("{") == text.count("}")
 
