@@ -136,7 +136,7 @@ class Sweep(BaseModel):
         return "\n".join(lines)
 
     def write_table(self) -> str:
-        """Write OUTPUT/table.md, table.csv and table.tex from the finished runs. Return the Markdown, '' without any scores."""
+        """Write OUTPUT/table.md, .csv and .tex from the finished runs. Return the Markdown, '' without any scores."""
         kinds = [VALIDATION, *((name, protocol) for name in self.test for protocol in PROTOCOLS)]
         values = [
             (run.configuration, run.seed, *kind, metric, value)

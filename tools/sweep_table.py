@@ -1,5 +1,6 @@
 """Summarize the scores of a sweep: mean ± standard deviation over seeds, and paired comparisons with a baseline."""
 
+import re
 from collections.abc import Mapping
 from itertools import product
 
@@ -21,8 +22,8 @@ SHOWN = {"Fbeta": "Fβ"}
 EMPTY = "–"
 
 _LATEX = {
-    " \\*": "$^*$", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "Fβ": r"$F_\beta$", "±": r"$\pm$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "–": "--",
+    " \\*": "$^*$", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "Fβ": r"$F_\beta$", "±": r"$\pm$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--",
 }  # fmt: skip
 """What stands in LaTeX for characters of a Markdown cell, in this order."""
 
@@ -123,7 +124,7 @@ def latex(rows: pd.DataFrame, baselines: Mapping[str, str]) -> str:
 def _in_latex(text: str) -> str:
     for plain, command in _LATEX.items():
         text = text.replace(plain, command)
-    return text
+    return re.sub(r"^-(?=\d)", "$-$", text)
 
 
 def _title(scored: str) -> str:

@@ -1,12 +1,16 @@
 """The tables' marks and layouts, and files that are written whole or not at all."""
 
+import io
 import os
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from compute_results import curves
+from compute_results.curves import _style, draw_curves
 from compute_results.protocols import PROTOCOLS
 from compute_results.result import Curves, Result, Scores
 from compute_results.tables import as_latex, as_markdown, as_text, rank
@@ -72,7 +76,7 @@ def test_the_latex_table():
     assert r"\multicolumn{3}{c}{ORSSD} & \multicolumn{3}{c}{E\%} \\" in text
     assert r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}" in text
     assert r"A\_1 & \sralFirst{0.9000} & \sralFirst{0.0100} & \sralSecond{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
-    assert r"C & \third{0.7000} & \third{0.0300} & \third{0.7000} & -- & -- & -- \\" in text
+    assert r"C & \sralThird{0.7000} & \sralThird{0.0300} & \sralThird{0.7000} & -- & -- & -- \\" in text
     assert text.count("{") == text.count("}")
 
 
@@ -161,3 +165,16 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
         atomic_write(path, "other")
     assert [found.name for found in path.parent.iterdir()] == ["scores.md"]
     assert path.read_text(encoding="utf-8") == "Fβ"
+
+
+def test_curves_differ_in_color_and_line_and_their_size_follows_dpi():
+    results = scores({(f"m{index}", "ORSSD"): (0.9, 0.01, 0.8) for index in range(3)}).results
+    drawn = Scores("authors", ["ORSSD"], results)
+    plain, titled = (dict(draw_curves(drawn, with_title, dpi=50)) for with_title in (False, True))
+    with Image.open(io.BytesIO(plain["pr_ORSSD.png"])) as image:
+        assert image.size == (250, 200)  # 5×4 inches
+    assert plain["pr_ORSSD.png"] != titled["pr_ORSSD.png"]
+    assert plain["pr_ORSSD.pdf"].startswith(b"%PDF-")
+    styles = [tuple(_style(index).values()) for index in range(40)]
+    assert len(set(styles)) == 40
+    assert all(one[0] != two[0] and one[1] != two[1] for one, two in pairwise(styles[:10]))
