@@ -299,7 +299,10 @@ def test_a_gpu_that_is_not_there_is_one_line(root, training_pairs, tmp_path):
     command = [sys.executable, "train.py", *_options(training_pairs, tmp_path / "run", "--device=cuda")]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, env=os.environ)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1] == "error: device cuda: torch finds no GPU here; set device to auto or cpu"
+    assert (
+        run.stderr.splitlines()[-1]
+        == f"error: device cuda: torch {torch.__version__} finds no GPU here; use cpu or auto"
+    )
 
 
 def test_a_loss_that_is_not_finite_is_named(training_pairs, tmp_path):
