@@ -54,6 +54,16 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
+def parse_input_size(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) of 'N', a square, or 'H,W'. Raises ValueError for another text."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--input-size {text}: write one number for a square, or HEIGHT,WIDTH, such as 448 or 448,320")
+    return int(parts[0]), int(parts[-1])
+
+
 def plan(options: argparse.Namespace) -> Plan:
     """Return the maps to make."""
     source = Path(options.input) if options.input else None

@@ -1,24 +1,20 @@
 """torch.hub entry points; from a checkout, nothing has to be installed:
 
 torch.hub.load("path/to/sral", "sral", source="local", weights="sral.safetensors")   # RGB tensors to logits
-torch.hub.load("path/to/sral", "saliency", source="local")  # an image file to its saliency map
+torch.hub.load("path/to/sral", "saliency", source="local")  # images to their saliency maps
 """
 
 import contextlib
-import functools
 import importlib.machinery
 import pathlib
 import sys
 import typing
-import warnings
 
 dependencies = ["torch", "torchvision", "timm", "numpy", "PIL", "safetensors", "simplejpeg"]
 
 if typing.TYPE_CHECKING:
     import collections.abc
 
-    import numpy
-    import PIL.Image
     import torch
 
 _ROOT = pathlib.Path(__file__).resolve().parent
@@ -97,20 +93,25 @@ def saliency(
     bands: str | None = None,
     value_range: str | None = None,
     host_file: str | pathlib.Path | None = None,
+    output: str = "image",
+    input_size: "int | tuple[int, int] | None" = None,
     **renamed: typing.Any,
-) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image | numpy.ndarray], PIL.Image.Image]":
-    """Return a function from an image to its saliency map, an 8-bit gray PIL image.
+) -> "collections.abc.Callable[[typing.Any], typing.Any]":
+    """Return a function from an image to its saliency map, or from a batch of images to a list of maps.
 
-    The image is a file, a PIL image, or an array of H×W gray or H×W×3 RGB values, uint8 or uint16. The map is that
-    to that of `getsmaps.py`. The function resizes and normalizes the image itself, and warns of one that is dark,
-    turned by EXIF, partly transparent or much larger than the network's input.
+    An image is a file, a PIL image, an array of H×W gray or H×W×3 RGB values (uint8 or uint16), or a tensor 3×H×W or
+    1×H×W (uint8, or float in [0, 1]). A batch is a list of images, an array B×H×W×3 or a tensor B×C×H×W; the network
+    computes it in one call. The map is that of `getsmaps.py` with the same
+    backend. The function resizes and normalizes the
+    image itself, and warns of one that is dark, turned by EXIF, partly transparent or much larger than the network's
+    input.
 
     Args:
         weights: a weights file (.safetensors), or a file that inference.export wrote (.onnx, .xml); None is the light
             network in weights/.
         backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; 'auto', the fastest that is installed
             and gives the same maps in fp32 within one gray level; None: 'torch', or the runtime of an exported file.
-        device: 'auto' (the GPU if there is one), 'cpu' or 'cuda'.
+        device: 'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:N' or 'mps'.
         precision: 'fp32', 'bf16', 'fp16' (on a GPU), or 'int8' (an exported file's); None: that of an exported file, or
             'fp32'.
         size: 'network', twice the network's input (448×448 in the paper), or 'original', the image's own size.
@@ -120,28 +121,46 @@ def saliency(
         bands: numbers of the red, green and blue band of a file that does not say it, such as '3,2,1'.
         value_range: values that become black and white in a file of other than 8-bit values, such as '200:3000'.
         host_file: a Python file that registers your own network; it is executed.
+        output: 'image', 8-bit gray PIL images; or 'float', float32 in [0, 1]: an array H×W (B×H×W for an array of
+            images, a list for a list); tensors give tensors, 1×H×W or B×1×H×W, on their device.
+        input_size: height and width that the image is resized to for the network, multiples of 32; one number for a
+            square; None: the size that the network was trained at.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, backend, device or precision. The function raises them for an image
-            that is missing or broken, or whose values would be guessed.
+        FileNotFoundError, ValueError: no such file, backend, device, precision or input size. The function raises
+            them for an image that is missing or broken, or whose values would be guessed.
     """
+    _check_arguments(size, output, renamed)
+    with _our_packages():
+        if host_file is not None:
+            from models.hosts import run_host_file
+
+            run_host_file(host_file)
+        from inference.in_memory import ImageSaliency
+
+        run, used_size = _open_network(weights, backend, device, precision, tta, input_size)
+        return ImageSaliency(run, used_size, _reading(bands, value_range), size == "original", raw, output)
+
+
+def _check_arguments(size: str, output: str, renamed: "dict[str, typing.Any]") -> None:
+    """Raise a ValueError or TypeError for an argument that does not exist or has another value."""
     if "symmetries" in renamed:
         raise ValueError(f"symmetries is now tta: use tta={renamed['symmetries']!r}")
     if renamed:
         raise TypeError(f"saliency has no argument {', '.join(renamed)}")
     if size not in ("network", "original"):
         raise ValueError(f"size {size!r}: choose network or original")
-    with _our_packages():
-        if host_file is not None:
-            from models.hosts import run_host_file
-
-            run_host_file(host_file)
-        open_network = functools.partial(_open_network, weights, backend, device, precision, tta)
-        return _saliency_of(open_network, _reading(bands, value_range), size == "original", raw)
+    if output not in ("image", "float"):
+        raise ValueError(f"output {output!r}: choose image or float")
 
 
 def _open_network(
-    weights: "str | pathlib.Path | None", backend: str | None, device: str, precision: str | None, tta: str | None
+    weights: "str | pathlib.Path | None",
+    backend: str | None,
+    device: str,
+    precision: str | None,
+    tta: str | None,
+    input_size: "int | tuple[int, int] | None",
 ) -> "tuple[typing.Any, tuple[int, int]]":
     """Return what computes the saliency of a batch, and its input size."""
     from inference.fastest import open_fastest
@@ -150,7 +169,8 @@ def _open_network(
 
     if tta not in (None, *TTA_MODES):
         raise ValueError(f"tta {tta!r}: choose {' or '.join(TTA_MODES)}")
-    network, _ = open_fastest(backend, pathlib.Path(weights or LIGHT), device, precision)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    network, _ = open_fastest(backend, pathlib.Path(weights or LIGHT), device, precision, size=size)
     return (with_tta(network, tta) if tta else network), network.input_size
 
 
@@ -163,29 +183,6 @@ def _reading(bands: str | None, value_range: str | None) -> typing.Any:
     if value_range and bounds is None:
         raise ValueError("value_range='auto': one range holds for all images, so give it as 'LOW:HIGH'")
     return Reading(parse_bands(bands) if bands else None, bounds)
-
-
-def _saliency_of(
-    open_network: "collections.abc.Callable[[], tuple[typing.Any, tuple[int, int]]]",
-    reading: typing.Any,
-    own: bool,
-    raw: bool,
-) -> "collections.abc.Callable[[str | pathlib.Path | PIL.Image.Image | numpy.ndarray], PIL.Image.Image]":
-    """Return the function from an image to its map; `own` asks for maps of the image's own size."""
-    from datasets.file_warnings import large_warning, warning_lines
-    from datasets.io import inspect_pixels
-    from inference.maps import gray_map
-
-    run, input_size = open_network()
-
-    def saliency_of(image: "str | pathlib.Path | PIL.Image.Image | numpy.ndarray") -> "PIL.Image.Image":
-        pixels, own_size, found = inspect_pixels(image, input_size, reading)
-        found |= large_warning(own_size, input_size)
-        for line in warning_lines(str(image) if isinstance(image, str | pathlib.Path) else "image", [("it", found)]):
-            warnings.warn(line.removesuffix(" (it)"), stacklevel=2)
-        return gray_map(run(pixels[None])[0], own_size if own else None, raw)
-
-    return saliency_of
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Train SRAL: a configuration becomes a run folder.
 
     python train.py --config configs/NAME.yaml [--key value …] [--dry-run] [--resume [--force]]
+    python train.py --resume RUN [--epochs N]               the run in that folder, with its own settings
     accelerate launch --num_processes N train.py …          several GPUs or machines; torchrun works too
 
 The run folder holds:

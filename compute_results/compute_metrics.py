@@ -37,8 +37,9 @@ from compute_results import table_config
 from compute_results.evaluation import evaluate
 from compute_results.exclusion import leave_out, read_stems
 from compute_results.matching import Matching, describe, match_maps
-from compute_results.options import CommandParser, check_name, maps_by_method
+from compute_results.options import CommandParser, check_name, dots_per_inch, maps_by_method
 from compute_results.protocols import PROTOCOLS
+from compute_results.protocols.own import read_metric_files
 from compute_results.result import Scores
 from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
@@ -63,6 +64,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print β still shows the scores
     try:
+        read_metric_files(arguments.metric_file)
         config = _config(arguments)
         protocols = tuple(dict.fromkeys(arguments.protocol or config.protocols))
         if not protocols:
@@ -70,7 +72,7 @@ def main() -> None:
         folders = _folders(protocols, arguments.output or config.output)
         _keep_inputs(arguments, folders.values())
         tables = score_all(config, protocols, arguments)
-        files = {protocol: render(scores) for protocol, scores in tables.items()}
+        files = {protocol: render(scores, arguments.title, arguments.dpi) for protocol, scores in tables.items()}
         shown = "\n".join(str(found.pop("")) for found in files.values())
         older = {folder for folder in folders.values() if (folder / "scores.json").is_file()}
         atomic_files({folders[name] / file: text for name, texts in files.items() for file, text in texts.items()})
@@ -141,8 +143,11 @@ def match_all(config: TableConfig, allow_missing: bool) -> dict[tuple[str, str],
     return matchings
 
 
-def render(scores: Scores) -> dict[str, str | bytes]:
-    """Return the content of every file by name; the name "" has the table for the terminal."""
+def render(scores: Scores, with_title: bool = True, dpi: int = 200) -> dict[str, str | bytes]:
+    """Return the content of every file by name; the name "" has the table for the terminal.
+
+    `with_title` and `dpi` are those of `curves.draw_curves`.
+    """
     # pandas and matplotlib take a second: they are imported after scoring
     from compute_results import comparison_tables, curves, tables
 
@@ -155,7 +160,7 @@ def render(scores: Scores) -> dict[str, str | bytes]:
         **comparison_tables.files(scores),
         "per_image.csv": tables.per_image_csv(scores),
         "curves.csv": curves.curves_csv(scores),
-        **dict(curves.draw_curves(scores)),
+        **dict(curves.draw_curves(scores, with_title, dpi)),
     }
     return {name: encodable(content) if isinstance(content, str) else content for name, content in files.items()}
 
@@ -273,6 +278,14 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--allow-missing", action="store_true", help="score the maps that exist, and report the count")
     parser.add_argument(
+        "--metric-file",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.py",
+        help="Python files that register metrics of your own (compute_results/protocols/own.py); they are executed",
+    )
+    parser.add_argument(
         "--exclude", type=Path, metavar="FILE", help="leave out the images named in FILE, one stem a line"
     )
     parser.add_argument(
@@ -284,6 +297,8 @@ def _parser() -> CommandParser:
         metavar="GROUPS",
         help="scores by group: size, objects, border, or a CSV file with a column stem (default: the first three)",
     )
+    parser.add_argument("--no-title", dest="title", action="store_false", help="draw the curves without a title")
+    parser.add_argument("--dpi", type=dots_per_inch, default=200, metavar="N", help="of the .png curves (default: 200)")
     parser.add_renamed("--out", "--output")
     return parser
 

@@ -3,10 +3,9 @@
 import io
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from cycler import cycler
 from matplotlib import color_sequences, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,11 +13,22 @@ from matplotlib.figure import Figure
 from compute_results.result import Curves, Scores
 from compute_results.table_text import excluded_count, to_csv
 
-_STYLES = cycler(linestyle=["-", "--", "-.", ":"]) * cycler(color=color_sequences["tab10"])
+_LINES, _COLORS = ("-", "--", "-.", ":"), color_sequences["tab10"]
 
 
-def draw_curves(scores: Scores) -> Iterator[tuple[str, bytes]]:
+def _style(index: int) -> dict[str, Any]:
+    """Return the color and line style of a method: neighbors differ in both, the first forty pairs are distinct."""
+    turns, color = divmod(index, len(_COLORS))
+    return {"color": _COLORS[color], "linestyle": _LINES[(color + turns) % len(_LINES)]}
+
+
+def draw_curves(scores: Scores, with_title: bool = True, dpi: int = 200) -> Iterator[tuple[str, bytes]]:
     """Draw every figure.
+
+    Args:
+        scores: the scores.
+        with_title: write data set and protocol above each figure; False for figures with a caption of their own.
+        dpi: dots per inch of the .png files; a figure is 5×4 inches.
 
     Yields:
         (file name, content): `pr_<data set>` and `fbeta_<data set>`, each as .png and .pdf.
@@ -27,7 +37,7 @@ def draw_curves(scores: Scores) -> Iterator[tuple[str, bytes]]:
     for dataset in scores.datasets:
         curves = {method: result.curves for (method, name), result in scores.results.items() if name == dataset}
         left_out = f", {len(scores.excluded[dataset])} excluded" if dataset in scores.excluded else ""
-        title = f"{dataset}, protocol {scores.protocol}{left_out}"
+        title = f"{dataset}, protocol {scores.protocol}{left_out}" if with_title else ""
         name = re.sub(r"[^\w.-]+", "_", dataset)
         while name.casefold() in used:  # "a b" and "a/b" must not share a file
             name += "_"
@@ -36,7 +46,7 @@ def draw_curves(scores: Scores) -> Iterator[tuple[str, bytes]]:
             figures = {"pr": _precision_recall(curves, title), "fbeta": _f_over_threshold(curves, title)}
         for kind, figure in figures.items():
             for ending in ("png", "pdf"):
-                yield f"{kind}_{name}.{ending}", _rendered(figure, ending)
+                yield f"{kind}_{name}.{ending}", _rendered(figure, ending, dpi)
 
 
 def curves_csv(scores: Scores) -> str:
@@ -52,8 +62,8 @@ def curves_csv(scores: Scores) -> str:
 
 def _precision_recall(curves: Mapping[str, Curves], title: str) -> Figure:
     figure, axes = _frame(title, "Recall", "Precision")
-    for curve in curves.values():
-        axes.plot(curve.recall, curve.precision, label="?")
+    for index, curve in enumerate(curves.values()):
+        axes.plot(curve.recall, curve.precision, label="?", **_style(index))
     axes.set(
         xlim=(_lower_limit([curve.recall for curve in curves.values()]), 1),
         ylim=(_lower_limit([curve.precision for curve in curves.values()]), 1),
@@ -64,8 +74,8 @@ def _precision_recall(curves: Mapping[str, Curves], title: str) -> Figure:
 
 def _f_over_threshold(curves: Mapping[str, Curves], title: str) -> Figure:
     figure, axes = _frame(title, "Threshold", "Fβ")
-    for curve in curves.values():
-        axes.plot(curve.thresholds, curve.f, label="?")
+    for index, curve in enumerate(curves.values()):
+        axes.plot(curve.thresholds, curve.f, label="?", **_style(index))
     axes.set(xlim=(0, 1), ylim=(_lower_limit([curve.f for curve in curves.values()]), 1))
     _name_lines(axes, curves, "lower center")
     return figure
@@ -74,7 +84,6 @@ def _f_over_threshold(curves: Mapping[str, Curves], title: str) -> Figure:
 def _frame(title: str, across: str, up: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=across, ylabel=up)
-    axes.set_prop_cycle(_STYLES)
     axes.grid(alpha=0.3)
     axes.locator_params(nbins=6)
     return figure, axes
@@ -82,7 +91,7 @@ def _frame(title: str, across: str, up: str) -> tuple[Figure, Axes]:
 
 def _name_lines(axes: Axes, curves: Mapping[str, Curves], place: Literal["lower left", "lower center"]) -> None:
     """Add a legend of the methods; matplotlib would leave out a label that starts with an underscore."""
-    legend = axes.legend(loc=place, fontsize="small")
+    legend = axes.legend(loc=place, fontsize="small", handlelength=3)
     for text, method in zip(legend.get_texts(), curves, strict=True):
         text.set_text(method)
 
@@ -93,8 +102,8 @@ def _lower_limit(values: list[np.ndarray]) -> float:
     return max(0.0, np.floor(10 * lowest - 0.5) / 10)
 
 
-def _rendered(figure: Figure, ending: str) -> bytes:
+def _rendered(figure: Figure, ending: str, dpi: int) -> bytes:
     content = io.BytesIO()
     undated = {"CreationDate": None} if ending == "pdf" else None  # the same scores give the same bytes
-    figure.savefig(content, format=ending, dpi=200, metadata=undated)
+    figure.savefig(content, format=ending, dpi=dpi, metadata=undated)
     return content.getvalue()

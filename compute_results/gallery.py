@@ -1,4 +1,4 @@
-"""Draw saliency maps to look at: rows of image, mask, each method's map, and overlay, in one PNG.
+"""Draw saliency maps to look at: rows of image, mask, each method's map, and overlay, in one picture.
 
     python compute_results/gallery.py --dataset ORSSD --root data/ORSSD --output maps.png \\
         --maps HFANet-R=maps/HFANet_R SRAL=runs/demo/maps
@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from compute_results.matching import match_maps
-from compute_results.options import CommandParser, maps_by_method
+from compute_results.options import CommandParser, dots_per_inch, maps_by_method
 from compute_results.protocols.authors import score_image
 from datasets.catalog import DATASETS, Pair, find_pairs, pair_folders
 from datasets.io import open_image, read_map, read_mask
@@ -43,6 +43,11 @@ from utils.text import encodable
 
 CELL = 224
 """Side of one cell in pixels; images are resized to it without keeping their aspect ratio, as for the network."""
+
+
+FORMATS = {".png": "png", ".pdf": "pdf", ".svg": "svg", ".eps": "eps", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp",
+           ".tif": "tiff", ".tiff": "tiff"}  # fmt: skip
+"""matplotlib's formats by the suffix of the file."""
 
 
 class Row(NamedTuple):
@@ -74,8 +79,8 @@ def overlay(image: Image.Image, saliency: np.ndarray, mask: np.ndarray) -> np.nd
     return pixels
 
 
-def draw_gallery(rows: Sequence[Row]) -> bytes:
-    """Return the picture as PNG; every row has the methods of the first."""
+def draw_gallery(rows: Sequence[Row], kind: str = "png", dpi: int = 160) -> bytes:
+    """Return the picture in a format of `FORMATS`; every row has the methods of the first. A cell has 1.6 inches."""
     from matplotlib import rc_context  # it takes a second: import it when the input is known to be good
     from matplotlib.figure import Figure
 
@@ -94,7 +99,7 @@ def draw_gallery(rows: Sequence[Row]) -> bytes:
         for cell, title in zip(axes[0], titles, strict=True):
             cell.set_title(_shortened(title), fontsize=9)
     content = io.BytesIO()
-    figure.savefig(content, dpi=160)
+    figure.savefig(content, format=kind, dpi=dpi, metadata={"CreationDate": None} if kind == "pdf" else None)
     return content.getvalue()
 
 
@@ -177,11 +182,14 @@ def main() -> None:
             raise ValueError("--show differ compares two methods: give two to --maps")
         if options.num_images < 1:
             raise ValueError(f"--num-images {options.num_images}: give at least 1")
+        kind = FORMATS.get(options.output.suffix.lower())
+        if kind is None:
+            raise ValueError(f"--output {options.output} is no picture: its suffix must be {', '.join(FORMATS)}")
         check_file(options.output)
         rows = _find_rows(options)
         for row in rows:
             refuse_inputs(options.output, [row.image, row.mask, *row.maps.values()])
-        atomic_write(options.output, draw_gallery(rows))
+        atomic_write(options.output, draw_gallery(rows, kind, options.dpi))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.output}: {len(rows)} images")
@@ -198,10 +206,11 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--maps", nargs="+", action="extend", required=True, metavar="METHOD=DIR", help="methods' folders of PNG maps"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the PNG to write")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"the picture: {', '.join(FORMATS)}")
     parser.add_argument("--num-images", type=int, default=8, metavar="N", help="images to show (default: 8)")
     parser.add_argument("--show", choices=("spread", "best", "worst", "differ"), help="which images (default: spread)")
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="instead of --show: images by file name, no suffix")
+    parser.add_argument("--dpi", type=dots_per_inch, default=160, metavar="N", help="dots per inch (default: 160)")
     parser.add_renamed("--rows", "--num-images")
     parser.add_renamed("--out", "--output")
     return parser

@@ -39,6 +39,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def dots_per_inch(text: str) -> int:
+    """Return an option's dots per inch, 30 to 1200; an error of argparse for anything else."""
+    if not text.isdecimal() or not 30 <= int(text) <= 1200:
+        raise argparse.ArgumentTypeError(f"{text!r}: give dots per inch, 30 to 1200")
+    return int(text)
+
+
 def maps_by_method(arguments: Iterable[str]) -> dict[str, Path]:
     """Return each method's folder of maps from `METHOD=DIR` arguments, in their order.
 

@@ -33,6 +33,7 @@ from compute_results.html_report.pictures import Pictures, Scene, make_pictures
 from compute_results.matching import match_maps
 from compute_results.options import CommandParser, check_name, maps_by_method
 from compute_results.protocols import PROTOCOLS
+from compute_results.protocols.own import read_metric_files
 from compute_results.result import Scores
 from compute_results.table_config import MaskSource, TableConfig
 from datasets.catalog import DATASETS, SAMPLE_ROOT, Pair, find_pairs, pair_folders
@@ -44,6 +45,7 @@ def main() -> None:
     """Run the command; bad input ends in one line on standard error and exit status 1."""
     options = _parser().parse_args()
     try:
+        read_metric_files(options.metric_file)
         check_free(options.output)
         plotly = _plotly()
         pairs, config = _input(options)
@@ -162,6 +164,14 @@ def _parser() -> CommandParser:
         default=[],
         metavar="FILE",
         help="CSV files with a column stem, whose other columns group the images; size, objects and border always do",
+    )
+    parser.add_argument(
+        "--metric-file",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE.py",
+        help="Python files that register metrics of your own (compute_results/protocols/own.py); they are executed",
     )
     parser.add_argument(
         "--exclude", type=Path, metavar="FILE", help="leave out the images named in FILE, one stem a line"

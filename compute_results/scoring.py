@@ -33,6 +33,7 @@ from compute_results.files import FileFacts, MapFacts
 from compute_results.mask_features import MaskFeatures, describe_mask
 from compute_results.matching import MapMask
 from compute_results.protocols import PROTOCOLS
+from compute_results.protocols.own import files_read, own_figures, read_metric_files, with_own_metrics
 from compute_results.result import Gathered, ImageScores, Result
 from datasets.file_warnings import FileWarning
 from datasets.io import inspect_map, inspect_mask
@@ -127,7 +128,8 @@ def score_dataset(
     for method, problems in files.problems.items():
         if len(problems) == len(maps[method]):
             raise ValueError(f"{f'{method}: ' * bool(method)}no map can be scored: {problems[0][1]}")
-    return DatasetScores({key: modules[key[0]].summarize(each) for key, each in found.items()}, masks, files)
+    results = {key: with_own_metrics(modules[key[0]].summarize(each), each) for key, each in found.items()}
+    return DatasetScores(results, masks, files)
 
 
 def _gather(
@@ -192,7 +194,7 @@ def _run(
             yield from map(task, images)
             return
         try:
-            with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(with_opencv,)) as pool:
+            with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(with_opencv, files_read())) as pool:
                 yield from pool.map(task, images, chunksize=max(1, min(8, len(images) // (4 * workers))))
         except BrokenProcessPool as error:
             raise OSError("a scoring process was killed, perhaps for lack of memory: give fewer workers") from error
@@ -210,7 +212,8 @@ def _opencv_single_threaded() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def _start_worker(with_opencv: bool) -> None:
+def _start_worker(with_opencv: bool, metric_files: Sequence[Path]) -> None:
+    read_metric_files(metric_files)  # a spawned process has none of the parent's registrations
     if with_opencv:  # a spawned process does not inherit the parent's setting
         import cv2
 
@@ -242,7 +245,9 @@ def _score_image(
 
 
 def _scored(protocol: str, saliency: np.ndarray, mask: np.ndarray, path: Path) -> ImageScores:
-    scores = load_protocol(protocol).score_image(saliency, mask)
+    module = load_protocol(protocol)
+    scores = module.score_image(saliency, mask)
+    scores.figures.update(own_figures(protocol, path, *module.at_one_size(saliency, mask)))
     undefined = [name for name, value in scores.figures.items() if not np.isfinite(value)]
     undefined += [name for name, curve in scores.curves.items() if not np.isfinite(curve).all()]
     if undefined:

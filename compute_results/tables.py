@@ -10,13 +10,15 @@ from compute_results.protocols import PROTOCOLS
 from compute_results.result import DIGITS, Scores
 from compute_results.table_text import escape_markdown, excluded_count, heading, latex_heading, latex_name, to_csv
 
-_MARKS = {None: "", 1: "¹", 2: "²", 3: "³"}
-_LEGEND = "¹ ² ³: the best three of each column."
-_LATEX_COMMANDS = {1: "first", 2: "second", 3: "third"}
+_MARKS = {None: "   ", 1: " #1", 2: " #2", 3: " #3"}
+_LEGEND = "#1 #2 #3: the best three of each column."
+_MARKDOWN = {None: "{}", 1: "**{}**", 2: "<ins>{}</ins>", 3: "*{}*"}
+_MARKDOWN_LEGEND = "**Bold**, <ins>underlined</ins>, *italic*: the best three of each column."
+_LATEX_COMMANDS = {1: "sralFirst", 2: "sralSecond", 3: "sralThird"}
 _LATEX_PREAMBLE = r"""% Needs \usepackage{booktabs} and \usepackage{xcolor}.
-\providecommand{\first}[1]{\textbf{\textcolor{red}{#1}}}
-\providecommand{\second}[1]{\textcolor{green!60!black}{#1}}
-\providecommand{\third}[1]{\textcolor{blue}{#1}}
+\providecommand{\sralFirst}[1]{\textbf{\textcolor{red}{#1}}}
+\providecommand{\sralSecond}[1]{\textcolor{green!60!black}{#1}}
+\providecommand{\sralThird}[1]{\textcolor{blue}{#1}}
 """
 
 
@@ -35,26 +37,32 @@ def rank(values: Sequence[float | None], lower_is_better: bool) -> list[int | No
 
 def as_text(scores: Scores) -> str:
     """Return the table for a terminal."""
-    table = _cells(scores, lambda value, position: value + (_MARKS[position] or " "), "– ")
-    table.columns = pd.Index([f"{heading(metric)} " for _, metric in scores.columns], name="Method")
+    table = _cells(scores, lambda value, position: value + _MARKS[position], "–   ")
+    table.columns = pd.Index([f"{heading(metric)}   " for _, metric in scores.columns], name="Method")
     groups = [f"{dataset} ({scores.images(dataset)} images)" for dataset in scores.datasets]
     per_group = len(scores.columns) // len(groups)
-    width = max(DIGITS + 4, *map(len, table.columns), *(-(-len(group) // per_group) for group in groups))
+    width = max(DIGITS + 6, *map(len, table.columns), *(-(-len(group) // per_group) for group in groups))
     body = table.to_string(col_space=[width + 1] * len(table.columns)).splitlines()
     stub = len(body[0]) - len(groups) * per_group * (width + 2)
     heads = "".join(group.center(per_group * (width + 2)) for group in groups)
-    lines = [f"Protocol: {PROTOCOLS[scores.protocol].description}", " " * stub + heads, *body, *_footnotes(scores)]
+    lines = [
+        f"Protocol: {PROTOCOLS[scores.protocol].description}",
+        " " * stub + heads,
+        *body,
+        *_footnotes(scores, _LEGEND),
+    ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def as_markdown(scores: Scores) -> str:
-    """Return the table in Markdown; the best of a column is also bold."""
-    table = _cells(scores, lambda value, rank: (f"**{value}**" if rank == 1 else value) + _MARKS[rank], "–")
+    """Return the table in Markdown; the best three of a column are bold, underlined and italic."""
+    table = _cells(scores, lambda value, rank: _MARKDOWN[rank].format(value), "–")
     table.index = pd.Index([escape_markdown(method) for method in table.index], name="Method")
     table.columns = pd.Index([f"{escape_markdown(name)} {heading(metric)}" for name, metric in scores.columns])
     align = ["left", *["right"] * len(table.columns)]
     body = table.to_markdown(tablefmt="pipe", disable_numparse=True, colalign=align)
-    notes = "".join(f"{escape_markdown(note)}  \n" for note in _footnotes(scores))
+    legend = [_MARKDOWN_LEGEND] if len(scores.methods) > 1 else []
+    notes = "".join(f"{note}  \n" for note in [*legend, *map(escape_markdown, scores.notes)])
     counts = "; ".join(f"{escape_markdown(name)}: {scores.images(name)} images" for name in scores.datasets)
     return f"Protocol: {PROTOCOLS[scores.protocol].description}\n\n{body}\n\n{notes}{counts}\n"
 
@@ -62,7 +70,8 @@ def as_markdown(scores: Scores) -> str:
 def as_latex(scores: Scores) -> str:
     r"""Return the table as a LaTeX `tabular` for `booktabs` and `xcolor`.
 
-    The best three of a column stand in the commands `\first`, `\second` and `\third`; a document may define its own.
+    The best three of a column stand in the commands `\sralFirst`, `\sralSecond` and `\sralThird`; a document may define
+    its own.
     """
     table = _cells(scores, _latex_cell, "--")
     table.columns = pd.MultiIndex.from_tuples(
@@ -136,8 +145,8 @@ def _cells(scores: Scores, show: Callable[[str, int | None], str], empty: str) -
     return pd.DataFrame(list(zip(*columns, strict=True)), index=scores.methods, dtype=object)
 
 
-def _footnotes(scores: Scores) -> list[str]:
-    return ([_LEGEND] if len(scores.methods) > 1 else []) + scores.notes
+def _footnotes(scores: Scores, legend: str) -> list[str]:
+    return ([legend] if len(scores.methods) > 1 else []) + scores.notes
 
 
 def _latex_cell(value: str, position: int | None) -> str:

@@ -45,7 +45,7 @@ def split_validation(
     kept = leave_out(pairs, exclude)
     if fraction == 0:
         return kept, []
-    groups = sorted(_identical_images(pairs), key=lambda group: _rank(group[0].stem, seed))
+    groups = sorted(identical_images(pairs), key=lambda group: _rank(group[0].stem, seed))
     wanted = min(max(round(fraction * len(pairs)), 1), len(pairs) - 1)
     validating: set[str] = set()
     for group in groups:
@@ -64,7 +64,7 @@ def _rank(stem: str, seed: int) -> bytes:
     return hashlib.sha256(os.fsencode(f"{seed} {stem}")).digest()
 
 
-def _identical_images(pairs: list[Pair]) -> list[list[Pair]]:
+def identical_images(pairs: list[Pair]) -> list[list[Pair]]:
     """Group pairs by their images' bytes, keeping their order; only files of equal size are read."""
     by_size = defaultdict(list)
     for pair in pairs:

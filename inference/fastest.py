@@ -11,12 +11,13 @@ import numpy as np
 from inference.backends import EXPORTED, Backend, open_backend
 from inference.backends.choice import CONVERT, FASTEST, PAYS, Choice, choose
 from inference.backends.conversion import forget_converted
+from inference.input_size import open_at_size
 from models.shipped import LIGHT
 
 
 def open_fastest(
     backend: str | None, weights: Path, device: str = "auto", precision: str | None = None, threads: int | None = None,
-    local_index: int | None = None, fast: bool = False, images: int = 0,
+    local_index: int | None = None, fast: bool = False, images: int = 0, size: tuple[int, int] | None = None,
 ) -> tuple[Backend, str]:  # fmt: skip
     """Open a network, and say what would run it faster.
 
@@ -25,6 +26,7 @@ def open_fastest(
         weights, device, precision, threads, local_index: as `open_backend`.
         fast: with 'auto', allow bf16 and int8.
         images: how many are to be run: for many, the network is converted first; 0 never converts.
+        size: height and width of the network's input where they differ from the training's; 'auto' is torch then.
 
     Returns:
         The network, and a remark for the user, empty where nothing is faster.
@@ -32,6 +34,9 @@ def open_fastest(
     Raises:
         FileNotFoundError, ValueError: as `open_backend`.
     """
+    if size is not None:
+        backend = None if backend == "auto" else backend
+        return open_at_size(size, backend, weights, device, precision, threads, local_index), ""
     if backend != "auto":
         return open_backend(backend, weights, device, precision, threads, local_index), ""
     choice = choose(weights, device, precision, fast, local_index)

@@ -24,12 +24,17 @@ def gray_map(saliency: np.ndarray, size: tuple[int, int] | None = None, raw: boo
     Raises:
         ValueError: the saliency holds NaN or infinity.
     """
+    return Image.fromarray(truncated(float_map(saliency, size, raw)))
+
+
+def float_map(saliency: np.ndarray, size: tuple[int, int] | None = None, raw: bool = False) -> np.ndarray:
+    """Return the map of an image before its conversion to 8 bits: H×W float32 in [0, 1]. Otherwise as `gray_map`."""
     if not np.isfinite(saliency).all():
         raise ValueError("its saliency is not finite: the network overflows; try --precision bf16 or fp32")
     if size is not None:
         height, width = size
         saliency = np.asarray(Image.fromarray(saliency).resize((width, height), Image.Resampling.BILINEAR))
-    return Image.fromarray(truncated(saliency if raw else stretched(saliency)))
+    return np.clip(saliency if raw else stretched(saliency), 0, 1)
 
 
 def stretched(saliency: np.ndarray) -> np.ndarray:

@@ -8,11 +8,14 @@ from datasets.catalog import DATASETS
 from inference import BACKEND_NAMES, PRECISION_NAMES
 from inference.scenes.options import check_scene_options
 from inference.tta import TTA_MODES
+from utils.device_names import DEVICE_NAMES, check_device_name
 
 WEIGHTS = """.safetensors of a training run or of tools.prune; .onnx or .xml of inference.export
 (default: the light network in weights/)"""
 SIZE = """network: twice the network's input, 448x448 in the paper (default); original: the size of each image, the
 saliency being resized bilinearly before it becomes gray"""
+INPUT_SIZE = """height and width that images are resized to for the network, multiples of 32; one number for a square
+(default: the size that the network was trained at). Maps of the size network have twice that"""
 RAW = """write sigmoid x 255. Without --raw, the rule of the released code applies: if the maximum is at most 0.25,
 values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
 TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
@@ -38,6 +41,7 @@ def add_map_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--suffix", default="", help="text between <stem> and .png; the released code has _ASRNet_YCbCr_final")
     add("--size", choices=("network", "original"), help=SIZE)
+    add("--input-size", metavar="N|H,W", help=INPUT_SIZE)
     add("--raw", action="store_true", help=RAW)
     add("--tta", choices=tuple(TTA_MODES), help=TTA)
     add("--symmetries", help=argparse.SUPPRESS)
@@ -48,7 +52,7 @@ def add_network_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, the GPU if there is one")
+    add("--device", default="auto", metavar="NAME", help=f"{DEVICE_NAMES} (default: auto, a CUDA GPU if there is one)")
     add("--backend", choices=("auto", *BACKEND_NAMES), default="auto", help=BACKEND)
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
     add("--fast", action="store_true", help=FAST)
@@ -68,6 +72,15 @@ def check_options(parser: ArgumentParser, options: Namespace) -> None:
         parser.error("--root and --split go with --dataset, not with --input")
     if options.fast and (options.precision or options.backend != "auto"):
         parser.error("--fast chooses backend and precision: leave --backend and --precision out, or --fast")
+    try:
+        check_device_name(options.device)
+        options.input_size = parse_input_size(options.input_size)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.scene and options.input_size:
+        parser.error("--input-size is for whole images: with --scene, windows have the network's own size")
+    if options.fast and options.input_size:
+        parser.error("--fast is for the size that the network was trained at: leave --input-size out, or --fast")
     check_scene_options(parser, options)
     if not options.scene and options.batch_size is None:
         options.batch_size = 16
@@ -75,3 +88,13 @@ def check_options(parser: ArgumentParser, options: Namespace) -> None:
         parser.error(f"--batch-size must be at least 1, not {options.batch_size}")
     if Path(f"x{options.suffix}").name != f"x{options.suffix}":
         parser.error(f"--suffix must be part of a file name, not {options.suffix!r}")
+
+
+def parse_input_size(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) of 'N', a square, or 'H,W'. Raises ValueError for another text."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--input-size {text}: write one number for a square, or HEIGHT,WIDTH, such as 448 or 448,320")
+    return int(parts[0]), int(parts[-1])

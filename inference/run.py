@@ -57,12 +57,12 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Loa
     The first run compiles what is compiled, and fails before any map is written where the network cannot run.
 
     Args:
-        options: `host_file`, `backend`, `fast`, `weights`, `device`, `precision`, `threads` and `batch_size`.
+        options: `host_file`, `input_size`, `backend`, `fast`, `weights`, `device`, `precision`, `threads` and `batch_size`.
         plan: the maps to make.
         processes: this process's group.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_backend`, or the batch does not fit into memory.
+        FileNotFoundError, ValueError: as `open_at_size`, or the batch does not fit into memory.
     """
     keep_freed_memory()
     if options.host_file:
@@ -73,7 +73,7 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Loa
     images = len(plan.images) if processes.count == 1 and not options.host_file else 0
     network, remark = open_fastest(
         options.backend, Path(options.weights or LIGHT), options.device, options.precision, options.threads,
-        processes.local_index, options.fast, images,
+        processes.local_index, options.fast, images, options.input_size,
     )  # fmt: skip
     height, width = network.input_size
     try:

@@ -269,6 +269,11 @@ class LossWeights:
 
     def of_epoch(self, epoch: int) -> dict[str, float]:
         """The weights by term in `epoch`, counted from 0."""
-        maps = {f"saliency{i}": weight for i, weight in enumerate(self.saliency, start=1)}
+        maps = {map_term(i): weight for i, weight in enumerate(self.saliency, start=1)}
         sr = self.sr_first_epoch if epoch == 0 else self.sr
         return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
+
+
+def map_term(level: int) -> str:
+    """Return the name of the structure loss of a map; level 1 is the finest of five."""
+    return f"saliency_map{level}"

@@ -19,6 +19,7 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from models.download import downloading
+from models.sources import how_to_make, instead_of_download
 from utils.file_kind import what_it_is
 from utils.safetensors_file import open_safetensors
 from utils.text import one_line
@@ -132,7 +133,7 @@ def create_body(name: str, pretrained: bool, options: dict) -> FeatureListNet:
             raise
         raise ValueError(
             f"encoder {name!r}: its ImageNet weights cannot be downloaded ({one_line(error)}); "
-            "give a file instead, or 'none' to start from random weights"
+            f"give a file instead, or 'none' to start from random weights{instead_of_download(name)}"
         ) from error
     if "drop_path_rate" in options and not any(isinstance(module, DropPath) for module in body.modules()):
         raise _nothing_to_drop(name)
@@ -209,7 +210,8 @@ def _for_grid(position: Tensor, transformer: Any) -> Tensor:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.exists():
-        raise FileNotFoundError(f"encoder weights {path}: no such file; give its path, 'imagenet' or 'none'")
+        how = how_to_make(path) or "; give its path, 'imagenet' or 'none'"
+        raise FileNotFoundError(f"encoder weights {path}: no such file{how}")
     if not path.is_file():
         raise ValueError(f"encoder weights {path}: {': '.join(what_it_is(path))}")
     try:

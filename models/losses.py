@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.config import LossWeights as LossWeights
+from models.config import map_term
 from models.tfgm import TFGM
 
 BORDER = 15
@@ -65,7 +66,7 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Return the unweighted terms that `outputs` allow.
 
-    Their names are `saliency1`…`saliency5`, `sr`, `spatial`, `affinity` and `teacher`.
+    Their names are `saliency_map1` (finest) … `saliency_map5`, `sr`, `spatial`, `affinity` and `teacher`.
 
     Args:
         outputs: what the training network returned.
@@ -78,7 +79,7 @@ def loss_terms(
     weight = boundary_weight(mask, boundary) if boundary else None
     mean = None if weight is None else mean_over_processes(weight)
     levels = [i for i in range(1, 6) if f"logits{i}" in outputs]
-    terms = {f"saliency{i}": structure_loss(outputs[f"logits{i}"].float(), mask, weight, mean) for i in levels}
+    terms = {map_term(i): structure_loss(outputs[f"logits{i}"].float(), mask, weight, mean) for i in levels}
     if "sr_image" in outputs:
         terms["sr"] = F.mse_loss(outputs["sr_image"].float(), sr_target)
     if tfgm is not None:

@@ -14,7 +14,7 @@ from PIL import Image
 from models.detector import Detector
 from models.sral import SRAL
 from models.weights import LIGHT, load_detector
-from tests.helpers import ROOT, run_script
+from tests.helpers import ROOT, picture, run_script
 
 ELSEWHERE = """
 import json, sys, torch
@@ -141,7 +141,7 @@ def test_without_weights_the_light_network_makes_the_map(tmp_path):
             {"weights": "SMALL", "backend": "tensorrt"},
             "choose torch, compile, cudagraphs, onnxruntime, openvino",
         ),
-        ("saliency", {"weights": "SMALL", "device": "tpu"}, "choose auto, cpu or cuda"),
+        ("saliency", {"weights": "SMALL", "device": "tpu"}, "choose auto, cpu, cuda, cuda:N or mps"),
     ],
 )
 def test_what_is_not_there_is_an_error(name, options, why, small_weights):
@@ -149,3 +149,52 @@ def test_what_is_not_there_is_an_error(name, options, why, small_weights):
         options = options | {"weights": str(small_weights)}
     with pytest.raises((ValueError, FileNotFoundError), match=why):
         load(name, **options)
+
+
+def test_arrays_tensors_and_batches_give_the_image_files_maps(tmp_path, small_weights):
+    pictures = [picture(90, 70, seed) for seed in range(3)]
+    saliency = load("saliency", weights=str(small_weights))
+    one_by_one = [np.asarray(saliency(each)) for each in pictures]
+    arrays = np.stack([np.asarray(each) for each in pictures])
+    tensors = torch.from_numpy(arrays).permute(0, 3, 1, 2)
+    assert np.array_equal(np.asarray(saliency(arrays[1])), one_by_one[1])
+    assert np.array_equal(np.asarray(saliency(tensors[1])), one_by_one[1])
+    assert np.array_equal(np.asarray(saliency(tensors[1].float() / 255)), one_by_one[1])
+    for batch in (pictures, arrays, tensors, tensors.double() / 255, [pictures[0], arrays[1], tensors[2]]):
+        for ours, alone in zip(saliency(batch), one_by_one, strict=True):
+            assert np.abs(np.asarray(ours, int) - alone).max() <= 1  # a batch rounds as a batch
+    assert saliency([]) == []
+
+
+def test_a_batch_is_one_call_and_floats_are_what_images_are_made_of(small_weights):
+    images = np.stack([np.asarray(picture(90, 70, seed)) for seed in range(3)])
+    saliency = load("saliency", weights=str(small_weights), output="float", size="original", raw=True)
+    calls, network = [], saliency.network
+    saliency.network = lambda pixels: calls.append(pixels.shape) or network(pixels)
+    maps = saliency(images)
+    assert calls == [(3, 64, 96, 3)]
+    assert maps.shape == (3, 70, 90)
+    assert maps.dtype == np.float32
+    assert 0 <= maps.min() < maps.max() <= 1
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2)
+    assert torch.equal(saliency(tensors), torch.from_numpy(maps)[:, None])
+    assert saliency(tensors[0]).shape == (1, 70, 90)
+    gray = load("saliency", weights=str(small_weights), size="original", raw=True)(list(images))
+    assert all(np.array_equal(np.asarray(of), (m * 255).astype(np.uint8)) for of, m in zip(gray, maps, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (torch.zeros(70, 90, 3), "a tensor of 70×90×3: expected 3×H×W"),
+        (torch.full((3, 70, 90), 2.0), r"holds 2 to 2: expected RGB in \[0, 1\]"),
+        (torch.full((3, 70, 90), float("nan")), r"expected RGB in \[0, 1\]"),
+        (torch.zeros(3, 70, 90, dtype=torch.int64), "torch.int64: expected uint8"),
+        (np.zeros((70, 90, 3), np.float32), "float"),
+    ],
+)
+def test_values_that_would_be_guessed_are_refused(image, why, small_weights):
+    with pytest.raises(ValueError, match=why):
+        load("saliency", weights=str(small_weights))(image)
+    with pytest.raises(ValueError, match="choose image or float"):
+        load("saliency", weights=str(small_weights), output="png")

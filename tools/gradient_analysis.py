@@ -55,7 +55,7 @@ from models.losses import loss_terms
 from models.sral import SRAL
 from tools.inspect_sr import load_network, open_run
 from training.config import TrainingConfig
-from training.data import find_data
+from training.find_data import find_data
 
 SALIENCY = "saliency"
 OTHER_BATCH = "saliency, another batch"

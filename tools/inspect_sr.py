@@ -58,7 +58,7 @@ from models.state import fill
 from models.weights import load_sral, read_header
 from training.checkpoint import FOLDER, checkpoints, read_network
 from training.config import TrainingConfig, from_record
-from training.data import find_data
+from training.find_data import find_data
 from training.visualize import TILE, draw_validation
 from utils.outputs import check_file
 

@@ -22,7 +22,7 @@ The output folder holds:
 
     NAME/seed_N/                  the run's folder; output.log has the output of its commands
     NAME/seed_N/maps/SET          test maps, with their scores in scores/SET/PROTOCOL
-    table.md  table.csv           rewritten after each run; the CSV has the gain and its p-value for every metric
+    table.md  .csv  .tex          rewritten after each run; the CSV has the gain and its p-value for every metric
 
 The gain is the mean difference from the baseline over the seeds that both have. Its p-value and 95 % interval are those
 of the paired t-test. The p-values have Holm's correction over all comparisons of a table (one data set and protocol).
@@ -83,7 +83,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PrivateAttr, Validat
 
 from compute_results.table_config import UniqueKeys
 from tools.sweep_runner import COMMANDS, Run, Runner
-from tools.sweep_table import PROTOCOLS, VALIDATION, markdown, summarize
+from tools.sweep_table import PROTOCOLS, VALIDATION, latex, markdown, summarize
 from training.config import TrainingConfig, differences, flatten, parse
 from utils.files import atomic_files
 from utils.text import one_line, read_text
@@ -168,7 +168,7 @@ class Sweep(BaseModel):
         return "\n".join(lines)
 
     def write_table(self) -> str:
-        """Write OUTPUT/table.md and table.csv from the finished runs. Return the Markdown, '' without any scores."""
+        """Write OUTPUT/table.md, .csv and .tex from the finished runs. Return the Markdown, '' without any scores."""
         kinds = [VALIDATION, *((name, protocol) for name in self.test for protocol in PROTOCOLS)]
         values = [
             (run.configuration, run.seed, *kind, metric, value)
@@ -182,7 +182,8 @@ class Sweep(BaseModel):
         rows = summarize(scores, self.baselines)
         table = markdown(rows, self.baselines)
         lines = rows.to_csv(index=False, lineterminator="\n")
-        atomic_files({Path(self.output, "table.md"): table, Path(self.output, "table.csv"): lines})
+        contents = {"table.md": table, "table.csv": lines, "table.tex": latex(rows, self.baselines)}
+        atomic_files({Path(self.output, name): content for name, content in contents.items()})
         return table
 
 

@@ -1,5 +1,6 @@
 """Summarize the scores of a sweep: mean ± standard deviation over seeds, and paired comparisons with a baseline."""
 
+import re
 from collections.abc import Mapping
 from itertools import product
 
@@ -19,6 +20,12 @@ SHOWN = {"Fbeta": "Fβ"}
 """Metrics that have another name in text than in files."""
 
 EMPTY = "–"
+
+_LATEX = {
+    " \\*": "$^*$", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "Fβ": r"$F_\beta$", "±": r"$\pm$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--",
+}  # fmt: skip
+"""What stands in LaTeX for characters of a Markdown cell, in this order."""
 
 
 def compare(values: pd.Series, baseline: pd.Series) -> dict[str, float]:
@@ -91,12 +98,37 @@ def markdown(rows: pd.DataFrame, baselines: Mapping[str, str]) -> str:
             f"\\*: corrected p < {SIGNIFICANT} in that metric."
         )
     for (scored, protocol), chosen in rows.groupby(["scored", "protocol"], sort=False):
-        title = "Validation, best epoch" if scored == "validation" else f"{scored}, test split"
+        title = _title(str(scored))
         cells = pd.DataFrame([_cells(chosen, name, bool(named)) for name in baselines])
         align = ["left", *["right"] * (len(cells.columns) - 1)]
         table = cells.fillna(EMPTY).to_markdown(index=False, disable_numparse=True, colalign=align)
         parts.append(f"{title} (protocol {protocol})\n\n{table}")
     return "\n\n".join(parts) + "\n"
+
+
+def latex(rows: pd.DataFrame, baselines: Mapping[str, str]) -> str:
+    r"""Return a LaTeX `tabular` for `booktabs` for each data set and protocol, each after a comment that names it."""
+    named = any(name != baseline for name, baseline in baselines.items())
+    parts = [
+        rf"% Needs \usepackage{{booktabs}}. Mean $\pm$ sample standard deviation over seeds; *: p < {SIGNIFICANT}."
+    ]
+    for (scored, protocol), chosen in rows.groupby(["scored", "protocol"], sort=False):
+        cells = pd.DataFrame([_cells(chosen, name, named) for name in baselines]).fillna(EMPTY)
+        cells = cells.rename(columns=lambda name: _in_latex(str(name))).map(lambda cell: _in_latex(str(cell)))
+        form = "l" + "r" * (len(cells.columns) - 1)
+        body = cells.style.hide(axis="index").to_latex(column_format=form, hrules=True)
+        parts.append(f"% {_title(scored)} (protocol {protocol})\n{body}")
+    return "\n".join(parts)
+
+
+def _in_latex(text: str) -> str:
+    for plain, command in _LATEX.items():
+        text = text.replace(plain, command)
+    return re.sub(r"^-(?=\d)", "$-$", text)
+
+
+def _title(scored: str) -> str:
+    return "Validation, best epoch" if scored == "validation" else f"{scored}, test split"
 
 
 def _cells(rows: pd.DataFrame, name: str, compared: bool) -> dict[str, str]:

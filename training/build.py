@@ -15,9 +15,10 @@ from models.sral import SRAL, build_sral
 from models.weights import holds_tokens, start_from
 from training.checkpoint import checkpoints
 from training.config import Start, TrainingConfig
-from training.data import TrainingData, find_data, open_data
+from training.data import TrainingData, open_data
 from training.distillation import load_teacher
 from training.distributed import build_accelerator
+from training.find_data import find_data
 from training.sampler import ResumableBatchSampler
 from training.trainer import Trainer
 

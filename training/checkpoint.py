@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.config import TrainingConfig, differences, plain, refuse_old_keys
+from training.config import TrainingConfig, differences, is_longer, plain, refuse_old_keys
 from training.distributed import restore_random_state
 from utils.safetensors_file import save_safetensors
 from utils.text import one_line
@@ -41,6 +41,7 @@ class Progress:
         epoch_seconds: that epoch's training time so far.
         seconds: training time of the complete epochs.
         best: figures of the best epoch, and its number as `epoch`.
+        start: figures of the weights that a fine-tuning started from.
         precision: what the run computes in.
     """
 
@@ -52,6 +53,7 @@ class Progress:
     seconds: float = 0.0
     best: dict[str, Any] | None = None
     precision: str = ""
+    start: dict[str, float] | None = None
 
     @property
     def steps_done(self) -> int:
@@ -115,7 +117,7 @@ def load_checkpoint(
         settings: the settings of the run that continues.
         parts: as given to `save_checkpoint`.
         accelerator: knows which process this is.
-        force: accept changed settings, with a warning that names them.
+        force: accept changed settings, with a warning that names them. More epochs are accepted without it.
 
     Returns:
         Where the run stood, and whether its settings have changed.
@@ -126,12 +128,17 @@ def load_checkpoint(
     path, state = _newest(run)
     _refuse_older_version(path, state["settings"])
     changed = differences(settings, state["settings"])
-    if changed and not force:
+    longer = is_longer(settings, state["settings"])
+    if changed and not force and not longer:
         raise ValueError(
             f"{path} is of a run with other settings: {'; '.join(changed)}; --force goes on with them all the same, "
             "another --output starts a new run"
         )
-    if changed:
+    if longer:
+        warnings.warn(
+            f"{changed[0]}: from here on the learning rate is that of a run of {settings.epochs} epochs", stacklevel=2
+        )
+    elif changed:
         warnings.warn(f"going on with other settings than {path}: {'; '.join(changed)}", stacklevel=2)
     try:
         for name, part in parts.items():

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -33,13 +34,16 @@ from datasets.io import Reading
 from datasets.raster import parse_bands, parse_range
 from datasets.split import VALIDATION_SEED
 from models.config import ASRDConfig, DetectorConfig, LossWeights, SRALConfig, TFGMConfig
-from training.text_names import arguments_with_text_names, with_text_names
+from training.list_options import arguments_with_lists, list_keys, with_lists
+from training.run_argument import with_run
 from utils.config import explained, nearest
+from utils.device_names import check_device_name
 from utils.text import one_line, read_text
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Device = Annotated[str, AfterValidator(check_device_name)]
 
 RENAMED = {
     "optimiser": "optimizer",
@@ -68,8 +72,13 @@ class DataConfig:
         masks: the folder of masks, with dataset 'folders'.
         bands: numbers of the red, green and blue band of images that do not say it, such as '3,2,1'.
         range: values that become black and white, such as '200:3000', where images have other than 8-bit values.
+        more: further training sets, each as NAME=DIR (a known set and its folder) or IMAGES:MASKS (two folders). Their
+            stems begin with NAME/, or with the name of the folder of images.
         exclude: stems of training pairs to leave out, such as those whose image is also in a test split.
-        validation: fraction of the training pairs held out for validation, in [0, 1). The test split is not read.
+        val_images: your own folder of validation images, with val_masks; then every training pair is trained on.
+        val_masks: the folder of their masks.
+        validation: fraction of the training pairs held out for validation, in [0, 1), unless val_images is given. The
+            test split is not read.
         validation_seed: seed of that split. It differs from the run's seed, so that runs with several seeds share it.
         cache: folder of the decoded and resized images (about 1.1 MB each at 224×224, more with crops). Runs on the
             same pairs share it; null decodes the files in every epoch.
@@ -83,7 +92,10 @@ class DataConfig:
     masks: str | None = None
     bands: str | None = None
     range: str | None = None
+    more: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    val_images: str | None = None
+    val_masks: str | None = None
     validation: BelowOne = 0.1
     validation_seed: int = VALIDATION_SEED
     cache: str | None = "data/cache"
@@ -94,6 +106,8 @@ class DataConfig:
     def _check_folders(self) -> Self:
         if self.dataset == "folders" and not (self.images and self.masks):
             raise ValueError("data.dataset 'folders': set data.images and data.masks to the two folders")
+        if (self.val_images is None) != (self.val_masks is None):
+            raise ValueError("data.val_images and data.val_masks: set both to folders, or neither")
         if self.bands is not None:
             parse_bands(self.bands)
         if self.range is not None and parse_range(self.range) is None:
@@ -159,7 +173,7 @@ class TrainingConfig:
             is dropped.
         seed: seed of the new layers, the order of the images, the augmentations and dropout. Dropout and stochastic
             depth use seed + rank in process number rank.
-        device: auto takes a GPU if there is one.
+        device: auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N for the GPU of that number, or mps.
         precision: fp32, or mixed precision in bf16 or fp16 (fp16 on a GPU only); auto takes bf16 if the device computes
             in it, fp32 otherwise.
         channels_last: lay tensors out with channels last: faster on CPUs and tensor cores, the same function.
@@ -204,7 +218,7 @@ class TrainingConfig:
     epochs: NonNegativeInt = 100
     batch_size: PositiveInt = 8
     seed: NonNegativeInt = 2021
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     threads: NonNegativeInt = 0
@@ -276,8 +290,8 @@ class OneLineParser(ArgumentParser):
         return self.parse_string(content, str(path), *arguments, **options)
 
     def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
-        """Parse a configuration; the names in data.exclude are text as written, such as 0003."""
-        return super().parse_string(with_text_names(content), *arguments, **options)
+        """Parse a configuration; lists may be written as `training.list_options` says."""
+        return super().parse_string(with_lists(content, list_keys(TrainingConfig)), *arguments, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message in one line; an unknown key is answered by the known ones that look like it."""
@@ -299,9 +313,14 @@ def parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a YAML file of settings; later --key value override it")
     parser.add_argument(
-        "--resume", action="store_true", help="continue the run in output, or start it if there is none yet"
+        "--resume",
+        action="store_true",
+        help="continue the run in output, or start it if there is none yet; --resume RUN: the run in that folder, with "
+        "its own settings",
     )
-    parser.add_argument("--force", action="store_true", help="with --resume: allow changed settings")
+    parser.add_argument(
+        "--force", action="store_true", help="with --resume: allow changed settings; more epochs need no --force"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="show sizes, memory and time per epoch; train and write nothing"
     )
@@ -319,10 +338,11 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
     command_line = parser()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        arguments = with_run(arguments)
         _refuse_old_options(arguments)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    parsed = command_line.parse_args(arguments_with_text_names(arguments))
+    parsed = command_line.parse_args(arguments_with_lists(arguments, list_keys(TrainingConfig)))
     for section in dataclasses.fields(TrainingConfig):
         if dataclasses.is_dataclass(section.default_factory) and not isinstance(parsed[section.name], Namespace):
             command_line.error(f"{section.name}: expected named values, found {parsed[section.name]!r}")
@@ -414,6 +434,12 @@ def differences(settings: TrainingConfig, recorded: dict[str, Any]) -> list[str]
     now, then = flatten(plain(settings)), flatten(plain(TrainingConfig())) | flatten(recorded)
     keys = [key for key in dict.fromkeys([*now, *then]) if key not in FREE_ON_RESUME]
     return [f"{key}: {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+
+
+def is_longer(settings: TrainingConfig, recorded: dict[str, Any]) -> bool:
+    """Return whether all that differs from a recorded run is that `settings` have more epochs."""
+    changed = differences(settings, recorded)
+    return len(changed) == 1 and settings.epochs > recorded.get("epochs", settings.epochs)
 
 
 def dump(settings: TrainingConfig) -> str:

@@ -7,28 +7,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.cache import Records, cache_bytes, open_cache
-from datasets.catalog import Pair, find_pairs, pair_folders
+from datasets.catalog import Pair
 from datasets.file_warnings import warning_lines
 from datasets.loader import SalientObjectBatches, Views, as_it_is
-from datasets.split import split_validation
-from training.config import DataConfig, TrainingConfig
+from training.config import TrainingConfig
 from training.sampler import ResumableBatchSampler
 from training.signals import ignore_signals
-
-
-def find_data(settings: DataConfig) -> tuple[list[Pair], list[Pair]]:
-    """Return the pairs to train on and the validation pairs, both of the training split. The test split is not read.
-
-    Raises:
-        FileNotFoundError, ValueError: as `datasets.catalog`'s functions.
-    """
-    if settings.dataset == "folders":
-        assert settings.images is not None
-        assert settings.masks is not None
-        pairs = pair_folders(settings.images, settings.masks)
-    else:
-        pairs = find_pairs(settings.dataset, settings.folder, "train")
-    return split_validation(pairs, settings.validation, settings.validation_seed, settings.exclude)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Teacher:
         return bilinear(logits.float(), (height, width)).sigmoid()
 
 
+def _listed(size: tuple[int, ...]) -> str:
+    return ",".join(map(str, size))
+
+
 def load_teacher(
     path: Path | str,
     student_size: tuple[int, int],
@@ -72,7 +76,7 @@ def load_teacher(
         found, small, large = ("×".join(map(str, size)) for size in (detector.config.input_size, own, double))
         raise ValueError(
             f"teacher {path} was trained at {found}; the student sees {small}, its SR target is {large}: train it with "
-            f"detector.input_size {list(own)} or {list(double)}"
+            f"--detector.input_size {_listed(own)} or {_listed(double)}"
         )
     detector.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Teacher(detector, to_rgb, autocast, views[detector.config.input_size])

@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from utils.devices import has_bf16, use_threads
+from utils.devices import check_device, gpu_name, has_bf16, use_threads
 from utils.environment import check_environment, launched_processes, leave_launchers, saying_that_it_waits
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -28,7 +28,8 @@ def build_accelerator(
     """Return accelerate's engine for a device, a precision and the processes that were launched.
 
     Args:
-        device: 'auto' (a GPU if there is one, and `accelerate launch --cpu` was not asked for), 'cpu' or 'cuda'.
+        device: 'auto' (a GPU if there is one, and `accelerate launch --cpu` was not asked for), 'cpu', 'cuda', 'cuda:N'
+            or 'mps'.
         precision: 'fp32', 'bf16', 'fp16', or 'auto': bf16 if the device computes in it, fp32 otherwise.
         compiled: compile the network with torch.compile's inductor.
         sync_norms: `sync_batch_norm` will be applied, so that on GPUs the buffers agree without a broadcast.
@@ -42,13 +43,18 @@ def build_accelerator(
     processes = launched_processes()
     if processes == 1:
         leave_launchers()
-    has_gpu = torch.cuda.is_available()
-    if device == "cuda" and not has_gpu:
-        raise ValueError("device cuda: torch finds no GPU here; set device to auto or cpu")
+    check_device(device)
+    on_gpu, number = device not in ("auto", "cpu"), device.partition(":")[2]
     for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
-    if device == "cuda" and for_cpu:
-        raise ValueError("device cuda: ACCELERATE_USE_CPU is set in the environment; unset it, or set device to cpu")
-    on_cpu = device == "cpu" or not has_gpu or for_cpu
+    if on_gpu and for_cpu:
+        raise ValueError(
+            f"device {device}: ACCELERATE_USE_CPU is set in the environment; unset it, or set device to cpu"
+        )
+    if processes > 1 and (number or device == "mps"):
+        raise ValueError(f"device {device}: {processes} processes would share it; set device to auto, cpu or cuda")
+    if number:
+        torch.cuda.set_device(int(number))
+    on_cpu = not on_gpu and (device == "cpu" or for_cpu or not torch.cuda.is_available())
     precision = find_precision(precision, on_cpu)
     if threads:
         use_threads(threads)
@@ -77,7 +83,7 @@ def find_precision(wanted: str, on_cpu: bool) -> str:
     if wanted == "fp16" and on_cpu:
         raise ValueError("precision fp16: only on a GPU; set precision to auto or fp32")
     if wanted == "bf16" and not has_bf16(on_cpu):
-        device = "this CPU" if on_cpu else torch.cuda.get_device_name()
+        device = "this CPU" if on_cpu else gpu_name()
         raise ValueError(f"precision bf16: {device} does not have it; set precision to auto or fp32")
     return wanted
 
@@ -116,10 +122,11 @@ def gather_random_states(accelerator: Accelerator) -> list[dict[str, Any]]:
     """Return the random states of every process by rank; all processes call this together."""
     version, numbers, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state()
-    on_gpu = accelerator.device.type == "cuda"
+    kind = accelerator.device.type
     own = {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(accelerator.device) if on_gpu else None,
+        "cuda": torch.cuda.get_rng_state(accelerator.device) if kind == "cuda" else None,
+        "mps": torch.mps.get_rng_state() if kind == "mps" else None,
         "python": [version, list(numbers), gauss],
         "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
     }
@@ -140,6 +147,8 @@ def restore_random_state(states: list[dict[str, Any]], accelerator: Accelerator)
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and accelerator.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], accelerator.device)
+    if state.get("mps") is not None and accelerator.device.type == "mps":
+        torch.mps.set_rng_state(state["mps"])
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     keys, *rest = state["numpy"]

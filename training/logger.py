@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import time
 from importlib import metadata
@@ -13,19 +14,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from compute_results.protocols import PROTOCOLS
 from utils.files import atomic_file, atomic_write
 
 FINISHED = "finished.json"
 """File that says that a run has done all its epochs."""
 DRAW_EVERY = 30.0
 """Seconds between two drawings of curves.png, which takes most of a second."""
+SCORES = PROTOCOLS["authors"].names
+"""Columns of the validation part, which stand last in log.csv."""
+LABELS = {
+    "saliency_map1": "saliency loss, map 1 (finest)",
+    **{f"saliency_map{level}": f"saliency loss, map {level}" for level in range(2, 5)},
+    "saliency_map5": "saliency loss, map 5 (coarsest)",
+    "sr": "super-resolution loss (MSE)",
+    "spatial": "guidance loss, spatial",
+    "affinity": "guidance loss, affinity",
+    "teacher": "distillation loss",
+    "total": "weighted sum of the losses",
+    "lr": "learning rate",
+    "Fbeta": "validation Fβ, higher is better",
+    "MAE": "validation MAE, lower is better",
+    "Sm": "validation Sm, higher is better",
+}
+"""What curves.png calls the columns of log.csv. Losses are unweighted; the sum's weights are those after epoch 1."""
 
 
 class LossAccumulator:
@@ -36,7 +57,7 @@ class LossAccumulator:
     """
 
     def __init__(self, sums: dict[str, float] | None = None):
-        self.sums = dict(sums or {})
+        self.sums = {_renamed(name): value for name, value in (sums or {}).items()}
         self._kept: list[dict[str, Tensor]] = []
 
     def __len__(self) -> int:
@@ -83,13 +104,13 @@ class Logger:
 
     Args:
         folder: the run's folder; it exists.
-        epochs_done: rows of log.csv to keep; those of an unfinished epoch are dropped.
+        epochs_done: epochs whose rows of log.csv are kept; those of an unfinished epoch are dropped.
         step: the first step that is still to be logged. Later steps of an earlier process are hidden in TensorBoard.
     """
 
     def __init__(self, folder: Path, epochs_done: int = 0, step: int = 0):
         self.folder = folder
-        self.rows = _read_rows(folder / "log.csv")[:epochs_done]
+        self.rows = [row for row in _read_rows(folder / "log.csv") if int(row["epoch"]) <= epochs_done]
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         self.drawn = time.monotonic()
 
@@ -108,20 +129,30 @@ class Logger:
         for name, value in values.items():
             self.board.add_scalar(f"train/{name}", value, step)
 
-    def epoch(self, row: dict[str, float], step: int, last: bool) -> None:
-        """Add an epoch's row to log.csv and TensorBoard; draw curves.png if it is old, or if the epoch is the last.
+    def picture(self, tag: str, sheet: Image.Image, step: int) -> None:
+        """Add a picture to TensorBoard."""
+        self.board.add_image(tag, np.asarray(sheet), step, dataformats="HWC")
 
-        `step` is the epoch's last step, counted from 0: a run that resumes after it hides only what follows.
+    def epoch(self, row: dict[str, float], scores: dict[str, float], step: int, last: bool) -> None:
+        """Add an epoch to log.csv and TensorBoard; draw curves.png if it is old, or if the epoch is the last.
+
+        Args:
+            row: `epoch`, its number, and the means over it; epoch 0 is the start and has none.
+            scores: of the validation part; empty where it was not scored.
+            step: the epoch's last step, counted from 0: a run that resumes after it hides only what follows.
+            last: whether it is the run's last.
         """
-        self.rows.append({name: f"{value:.7g}" for name, value in row.items()})
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        self.rows = [each for each in self.rows if int(each["epoch"]) < row["epoch"]]
+        self.rows.append({name: f"{value:.7g}" for name, value in (row | scores).items()})
+        names = dict.fromkeys(name for each in self.rows for name in each)
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, sorted(names, key=SCORES.__contains__), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         atomic_write(self.folder / "log.csv", text.getvalue())
-        for name, value in row.items():
-            self.board.add_scalar(f"epoch/{name}", value, step)
+        tags = {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
+        for tag, value in (tags | {f"validation/{name}": value for name, value in scores.items()}).items():
+            self.board.add_scalar(tag, value, step)
         self.board.flush()
         if last or time.monotonic() - self.drawn >= DRAW_EVERY:
             with atomic_file(self.folder / "curves.png") as file:
@@ -180,7 +211,13 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = [{_renamed(name): value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row for row in rows if row.get("epoch", "").isdigit()]
+
+
+def _renamed(name: str) -> str:
+    """Return the present name of a column; runs of older versions have saliency1 … saliency5."""
+    return re.sub(r"^saliency(\d)$", r"saliency_map\1", name)
 
 
 def _draw(rows: list[dict[str, str]]) -> Figure:
@@ -200,7 +237,7 @@ def _draw(rows: list[dict[str, str]]) -> Figure:
         if min(values) > 0 and max(values) > 50 * min(values):
             axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(name, fontsize=9)
+        axes.set_title(LABELS.get(name, name), fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
     for axes in figure.axes[len(names) :]:

@@ -36,7 +36,7 @@ from training.logger import (
 from training.optim import build_optimizer, build_schedule, continue_schedule
 from training.signals import StopSignals
 from training.validation import validate
-from training.visualize import draw_validation, validation_columns
+from training.visualize import validation_columns, validation_sheet, write_sheet
 
 SETTLE_EVERY = 10
 """Steps between two transfers of the losses, each of which waits for the device and the other processes."""
@@ -46,6 +46,12 @@ KEPT = "weights"
 
 SHOWN = 6
 """Validation images in validation.png."""
+
+FEW = 20
+"""Fewer validation images than this give a warning."""
+
+LINE_EVERY = 60.0
+"""Seconds between two lines within an epoch where no terminal shows a progress bar."""
 
 
 class Trainer:
@@ -82,6 +88,7 @@ class Trainer:
         self.logger: Logger | None = None  # the main process has one while it trains
         self.about: dict[str, Any] = {}
         self.next_checkpoint = float("inf")
+        self.next_line = time.monotonic() + LINE_EVERY
 
     @property
     def result(self) -> SRAL:
@@ -118,19 +125,21 @@ class Trainer:
                 clear_unfinished(self.folder)
             if resume:
                 self._restore(force)
+            if self.progress.epoch >= epochs > 0 and (self.folder / FINISHED).is_file():
+                if is_main:
+                    print(f"{self.folder} is finished ({epochs} epochs): nothing to do; more --epochs train it further")
+                return 0
             if is_main:
                 self.logger = contexts.enter_context(self._start_logs(data, resume))
+            if not resume and self.settings.weights and len(data.validation):
+                self._score_start(data)
             if epochs == 0 and is_main:
                 self._write_weights(self.about | {"epoch": 0}, is_best=True)
             for epoch in range(self.progress.epoch, epochs):
                 if number := self.train_epoch(data, epoch):
                     return number
             if is_main:
-                best, seconds = self.progress.best, self.progress.seconds
-                result = {"epochs": epochs, "best": best, "seconds": seconds, "seed": self.settings.seed}
-                write_finished(self.folder, result)
-                number = best["epoch"] if best else 0
-                print(f"{self.folder}/last.safetensors and best.safetensors (epoch {number}) are ready for getsmaps.py")
+                self._finish()
         return 0
 
     def train_epoch(self, data: TrainingData, epoch: int) -> int:
@@ -153,7 +162,7 @@ class Trainer:
             progress.step = step
             if not self._settles(step):
                 continue
-            self._log_step(losses, bar)
+            self._log_step(losses, bar, label, started)
             number, due = self.signals.agree(self.accelerator, time.monotonic() >= self.next_checkpoint)
             if step < steps and (number or due):
                 progress.sums, progress.epoch_seconds = losses.sums, time.perf_counter() - started
@@ -173,7 +182,8 @@ class Trainer:
             weights: of the loss terms, by name.
 
         Returns:
-            The loss terms and their weighted `total`, detached, on the device.
+            The loss terms and their `total`, detached, on the device. The total has the weights of all epochs but the
+            first, whose SR weight is another: totals of all epochs can be compared.
         """
         terms = self.loss_terms(views)
         total = joint_loss(terms, weights)
@@ -186,7 +196,9 @@ class Trainer:
             self.schedule.step()
         if self.ema is not None:
             self.ema.update(self.network)
-        return {name: term.detach() for name, term in (terms | {"total": total}).items()}
+        found = {name: term.detach() for name, term in terms.items()}
+        usual = self.settings.loss.of_epoch(1)
+        return found | {"total": total.detach() if weights == usual else joint_loss(found, usual)}
 
     def loss_terms(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the unweighted loss terms of this process's part of a batch, by name."""
@@ -226,15 +238,11 @@ class Trainer:
             scores = self.validate(data)
         best = is_best(scores, progress.best, settings.best_by) if scores else not len(data.validation)
         if self.logger is not None:
-            self.logger.epoch(row | scores, progress.steps_done - 1, last)
+            self.logger.epoch(row, scores, progress.steps_done - 1, last)
             self.about |= {"epoch": epoch, "validation": scores}
             self._write_weights(self.about, best)
             if scores:
-                few = data.validation.spread(SHOWN)
-                columns = validation_columns(self.result, data.views(few), ycbcr_to_rgb)
-                draw_validation(
-                    self.folder / "validation.png", columns, few["stem"], f"{label}: {format_figures(scores)}"
-                )
+                self._show_validation(data, f"{label}: {format_figures(scores)}")
         progress.seconds += seconds
         progress.best = scores | {"epoch": epoch} if best else progress.best
         progress.epoch, progress.step, progress.sums, progress.epoch_seconds = epoch, 0, {}, 0.0
@@ -243,6 +251,35 @@ class Trainer:
             left = format_duration(progress.seconds / epoch * (settings.epochs - epoch))
             figures = format_figures({"total": row["total"]} | scores)
             tqdm.write(f"{label}: {figures}  {seconds:.0f} s, {left} left")
+
+    def _score_start(self, data: TrainingData) -> None:
+        """Score the weights that the training starts from, as epoch 0."""
+        self.progress.start = self.validate(data)
+        if self.logger is not None:
+            self.logger.epoch({"epoch": 0}, self.progress.start, 0, self.settings.epochs == 0)
+            print(f"start, {self.settings.weights}: {format_figures(self.progress.start)}")
+
+    def _show_validation(self, data: TrainingData, title: str) -> None:
+        """Draw a few validation images with their maps: validation.png, and the same for TensorBoard."""
+        few = data.validation.spread(SHOWN)
+        columns = validation_columns(self.result, data.views(few), ycbcr_to_rgb)
+        sheet = validation_sheet(columns, few["stem"], title)
+        write_sheet(self.folder / "validation.png", sheet)
+        if self.logger is not None:
+            self.logger.picture("validation/images", sheet, self.progress.steps_done - 1)
+
+    def _finish(self) -> None:
+        """Write finished.json, and print what the run has made."""
+        progress, by = self.progress, self.settings.best_by
+        best, start = progress.best, progress.start
+        result = {"epochs": self.settings.epochs, "best": best, "seconds": progress.seconds, "seed": self.settings.seed}
+        write_finished(self.folder, result | ({"start": start} if start else {}))
+        number = best["epoch"] if best else 0
+        print(f"{self.folder}/last.safetensors and best.safetensors (epoch {number}) are ready for getsmaps.py")
+        if start and best and number:
+            print(f"validation {by}: {start[by]:.4f} at the start, {best[by]:.4f} in epoch {number}")
+            if not is_best(best, start, by):
+                warnings.warn(f"no epoch is better than the start: {self.settings.weights} is the best", stacklevel=2)
 
     def _parts(self) -> dict[str, Any]:
         """Return what a checkpoint holds beside the progress."""
@@ -274,9 +311,22 @@ class Trainer:
         print(
             f"{len(data.training)} training and {len(data.validation)} validation images, {settings.epochs} epochs of "
             f"{progress.steps_per_epoch} steps, on {self.accelerator.num_processes} × {self.accelerator.device.type} "
-            f"in {self.precision}" + (f", from epoch {progress.epoch + 1}, step {progress.step + 1}" if resume else "")
+            f"in {self.precision}" + (f", {self._place()}" if resume else "")
         )
+        if 0 < len(data.validation) < FEW:
+            warnings.warn(
+                f"{len(data.validation)} validation images: scores of fewer than {FEW} vary by chance; name your own "
+                "by data.val_images and data.val_masks, or raise data.validation",
+                stacklevel=2,
+            )
         return Logger(self.folder, progress.epoch, progress.steps_done)
+
+    def _place(self) -> str:
+        """Return where a resumed run goes on."""
+        progress = self.progress
+        if progress.epoch >= self.settings.epochs:
+            return "all done"
+        return f"from epoch {progress.epoch + 1}, step {progress.step + 1}, at learning rate {self._rate():.3g}"
 
     def _plan_checkpoint(self) -> None:
         self.next_checkpoint = time.monotonic() + 60 * (self.settings.checkpoint_minutes or float("inf"))
@@ -284,15 +334,35 @@ class Trainer:
     def _settles(self, step: int) -> bool:
         """Return whether the losses are transferred after this step; several processes cannot decide it by the time."""
         alone = self.accelerator.num_processes == 1
-        asked = alone and (self.signals.signal is not None or time.monotonic() >= self.next_checkpoint)
+        now = time.monotonic()
+        asked = alone and (self.signals.signal is not None or now >= min(self.next_checkpoint, self.next_line))
         return asked or self.progress.steps_done % SETTLE_EVERY == 0 or step == self.progress.steps_per_epoch
 
-    def _log_step(self, losses: LossAccumulator, bar: tqdm) -> None:
-        """Transfer the losses and log the last step."""
+    def _log_step(self, losses: LossAccumulator, bar: tqdm, label: str, started: float) -> None:
+        """Transfer the losses and log the last step; where no terminal shows the bar, print a line a minute."""
         values = losses.settle(self.accelerator, self.progress.steps_done)
         if self.logger is not None:
             self.logger.step(self.progress.steps_done - 1, values | {"lr": self._rate()})
-            bar.set_postfix(loss=f"{losses.sums['total'] / self.progress.step:.3f}")
+            loss = losses.sums["total"] / self.progress.step
+            bar.set_postfix(loss=f"{loss:.3f}")
+            if (
+                bar.disable
+                and time.monotonic() >= self.next_line
+                and self.progress.step < self.progress.steps_per_epoch
+            ):
+                print(f"{label}, {self._speed(loss, time.perf_counter() - started)}", flush=True)
+        if time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + LINE_EVERY
+
+    def _speed(self, loss: float, seconds: float) -> str:
+        """Return how far an epoch is after so many seconds, how fast, and how long all epochs will take from here."""
+        progress, settings = self.progress, self.settings
+        steps = progress.steps_per_epoch
+        left = steps * settings.epochs - progress.steps_done
+        return (
+            f"step {progress.step}/{steps}: loss {loss:.4f}, {progress.step * settings.batch_size / seconds:.1f} "
+            f"images/s, {format_duration(left * seconds / progress.step)} left"
+        )
 
     def _rate(self) -> float:
         """Return the learning rate of what is neither encoder nor tokens."""

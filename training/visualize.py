@@ -44,17 +44,15 @@ def validation_columns(
     return {caption: images.cpu() for caption, images in columns.items()}
 
 
-def draw_validation(
-    path: Path,
+def validation_sheet(
     columns: dict[str, Tensor],
     stems: Sequence[str],
     title: str,
     notes: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Write `validation_columns` side by side as a PNG: a row for each image, with its stem.
+) -> Image.Image:
+    """Draw `validation_columns` side by side: a row for each image, with its stem.
 
     Args:
-        path: the PNG file.
         columns: images by caption.
         stems: one for each row.
         title: line above the columns.
@@ -78,5 +76,21 @@ def draw_validation(
                 pen.text((left + 3, upper + 2), stems[row], **written)
             if notes and caption in notes:
                 pen.text((left + 3, upper + TILE - CAPTION), notes[caption][row], **written)
+    return sheet
+
+
+def write_sheet(path: Path, sheet: Image.Image) -> None:
+    """Write a picture as a PNG file."""
     with atomic_file(path) as file:
         sheet.save(file, "PNG")
+
+
+def draw_validation(
+    path: Path,
+    columns: dict[str, Tensor],
+    stems: Sequence[str],
+    title: str,
+    notes: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write what `validation_sheet` draws as a PNG file."""
+    write_sheet(path, validation_sheet(columns, stems, title, notes))

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import torch
 
+from utils.device_names import check_device_name
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What torch computes in. int8 is for exported networks alone."""
 
@@ -19,12 +21,14 @@ def find_device(name: str, process: int | None = None) -> torch.device:
     """The device of that name; 'auto' is a GPU where there is one. Raises ValueError where it is not there.
 
     Where several processes share a machine's GPUs, each has the one of its own number. `accelerate launch --cpu` makes
-    'auto' the CPU.
+    'auto' the CPU. 'mps' is Apple's GPU, 'cuda:1' the second of Nvidia's or AMD's.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device {name!r}: choose auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device cuda: torch {torch.__version__} finds no GPU here; use cpu or auto")
+    check_device(name)
+    kind, _, number = name.partition(":")
+    if kind == "mps" or number:
+        if process:
+            raise ValueError(f"device {name}: {process + 1} or more processes would share it; use auto, cpu or cuda")
+        return torch.device(name)
     launched_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
     if name == "cpu" or (name == "auto" and launched_for_cpu) or not torch.cuda.is_available():
         return torch.device("cpu")
@@ -36,6 +40,17 @@ def find_device(name: str, process: int | None = None) -> torch.device:
             "or use the device cpu"
         )
     return torch.device("cuda", process)
+
+
+def check_device(name: str) -> None:
+    """Raise a ValueError of one line where a device is not there; 'auto' and 'cpu' always are."""
+    kind, _, number = check_device_name(name).partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: torch {torch.__version__} finds no GPU here; use cpu or auto")
+    if number and int(number) >= (count := torch.cuda.device_count()):
+        raise ValueError(f"device {name}: torch finds {count} GPU(s) here, cuda:0 to cuda:{count - 1}; choose one")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device mps: torch {torch.__version__} finds no Apple GPU here; use cpu or auto")
 
 
 def find_precision(name: str, device: torch.device) -> torch.dtype:
@@ -51,7 +66,7 @@ def find_precision(name: str, device: torch.device) -> torch.dtype:
         raise ValueError("precision fp16 needs a GPU (the device is cpu): use bf16 or fp32")
     on_cpu = device.type == "cpu"
     if name == "bf16" and not has_bf16(on_cpu):
-        where, others = ("this CPU", "fp32") if on_cpu else (torch.cuda.get_device_name(), "fp16 or fp32")
+        where, others = ("this CPU", "fp32") if on_cpu else (gpu_name(), "fp16 or fp32")
         raise ValueError(f"precision bf16: {where} does not have it; use {others}")
     return PRECISIONS[name]
 
@@ -63,6 +78,8 @@ def has_bf16(on_cpu: bool) -> bool:
     """
     if on_cpu:
         return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    if not torch.cuda.is_available():
+        return torch.backends.mps.is_available() and torch.backends.mps.is_macos_or_newer(14, 0)
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
@@ -73,6 +90,11 @@ MOST_THREADS = 4096
 def has_vnni() -> bool:
     """Return whether the CPU has instructions for products of int8, without which int8 is no faster."""
     return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("vnni"))
+
+
+def gpu_name() -> str:
+    """The name of this process's GPU."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "this GPU"
 
 
 def use_threads(count: int | None) -> None:

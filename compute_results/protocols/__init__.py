@@ -1,10 +1,16 @@
 """The two scoring protocols, and the metrics of each: the one place that names, orders and labels them.
 
-To add a metric, add it here and compute it in the protocol's module, in `score_image` and `summarize`.
+A metric of your own is one registration (`compute_results.protocols.own`). Tables, CSV, JSON, LaTeX, comparisons,
+groups and the report then have it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+
+Measure = Callable[[np.ndarray, np.ndarray], float]
+"""Computes a metric of one image from map and mask, both (H, W) uint8."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,7 @@ class Metric:
         lower_is_better: the metric measures an error; otherwise it measures agreement.
         maximum_of: over several images the figure is the maximum of this curve's average, as it is of an image's own
             curve. Without a name it is the average of the images' figures.
+        measure: computes the metric of an image, where the protocol's module does not.
     """
 
     name: str
@@ -25,6 +32,7 @@ class Metric:
     latex: str
     lower_is_better: bool = False
     maximum_of: str = ""
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Protocol:
 _SM = Metric("Sm", "Sm", "S_m")
 _MAE = Metric("MAE", "MAE", r"\mathrm{MAE}", lower_is_better=True)
 
-PROTOCOLS: Mapping[str, Protocol] = {
+PROTOCOLS: dict[str, Protocol] = {
     "authors": Protocol(
         "authors (448×448, soft masks; Fβ is the maximum of the average curve)",
         (Metric("Fbeta", "Fβ", r"F_\beta", maximum_of="F"), _MAE, _SM),

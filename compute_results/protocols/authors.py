@@ -50,7 +50,7 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
         Figures `Fbeta` (maximum of this image's curve), `MAE`, `Sm`; curves `precision`, `recall`, `F` over
         `THRESHOLDS`.
     """
-    saliency, mask = _at_size(saliency), _at_size(mask)
+    saliency, mask = at_one_size(saliency, mask)
     parts = _count_parts(saliency, mask >= 128)
     plain = parts.sum(axis=(0, 1))
     lit = mask > 0
@@ -118,6 +118,11 @@ def s_measure(parts: np.ndarray) -> float:
     weights.append(1 - sum(weights))
     of_regions = sum(w * _similarity(part[0], part[1], span) for w, part in zip(weights, moments, strict=True))
     return max(0.0, 0.5 * of_object + 0.5 * of_regions)
+
+
+def at_one_size(saliency: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return map and mask at the size at which the protocol compares them, (SIZE, SIZE) uint8."""
+    return _at_size(saliency), _at_size(mask)
 
 
 def _at_size(gray: np.ndarray) -> np.ndarray:

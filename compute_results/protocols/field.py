@@ -27,8 +27,7 @@ def score_image(saliency: np.ndarray, mask: np.ndarray) -> ImageScores:
         The protocol's nine figures of this image; curves `precision`, `recall`, `F`, `E` in the library's order,
         from threshold 255 down to 0.
     """
-    if saliency.shape != mask.shape:
-        saliency = cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    saliency, mask = at_one_size(saliency, mask)
     prepared = prepare_data(saliency, mask)  # once for all metrics
     f_measure = FmeasureV2(
         {"F": FmeasureHandler(True, True), "P": PrecisionHandler(True, False), "R": RecallHandler(True, False)}
@@ -57,6 +56,13 @@ def summarize(images: Gathered | Mapping[str, ImageScores]) -> Result:
     thresholds = np.arange(256) / 255
     ascending = (curves[name][::-1] for name in ("precision", "recall", "F", "E"))
     return Result("field", figures, Curves(thresholds, *ascending), images.figures, images.kept_curves())
+
+
+def at_one_size(saliency: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return map and mask at the mask's own size, (h, w) uint8."""
+    if saliency.shape != mask.shape:
+        saliency = cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return saliency, mask
 
 
 def _extremes(curves: dict[str, np.ndarray]) -> dict[str, float]:

@@ -79,7 +79,7 @@ def open_backend(
         name: one of BACKEND_NAMES; None: 'torch', or the first runtime of an exported file.
         weights: a .safetensors file; a file that inference.export wrote, .onnx for 'onnxruntime' and 'openvino' or .xml
             for 'openvino'; or a detector or host in eval mode, which is not changed.
-        device: 'auto' (the GPU if there is one that the backend can use), 'cpu' or 'cuda'.
+        device: 'auto' (the GPU if there is one that the backend can use), 'cpu', 'cuda', 'cuda:N' or 'mps'.
         precision: 'fp32', 'bf16', 'fp16' or 'int8'; None: that of an exported file, or fp32.
         threads: CPU threads of this process's networks; None: OMP_NUM_THREADS, or the machine's cores.
         local_index: rank of this process on its machine, if several processes share the GPUs.

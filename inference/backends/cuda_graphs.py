@@ -31,9 +31,9 @@ class CudaGraphs(TorchEager):
         precision: str = "fp32",
         local_index: int | None = None,
     ) -> None:
-        if device == "cpu":
-            raise ValueError("backend cudagraphs runs on a GPU: use --device cuda, or another backend")
-        super().__init__(detector, "cuda", precision, local_index)
+        if device in ("cpu", "mps"):
+            raise ValueError("backend cudagraphs runs on a CUDA GPU: use --device cuda, or another backend")
+        super().__init__(detector, "cuda" if device == "auto" else device, precision, local_index)
         self.runners = FixedShapes(self._capture)
 
     def run(self, pixels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ class TorchEager:
 
     Args:
         detector: in eval mode; it is not changed.
-        device: 'auto' (the GPU if there is one), 'cpu' or 'cuda'.
+        device: 'auto' (the GPU if there is one), 'cpu', 'cuda', 'cuda:N' or 'mps'.
         precision: 'fp32', 'bf16' or 'fp16', of weights and features.
         local_index: rank of this process on its machine, if several processes share the GPUs: it takes the GPU of that
             number.

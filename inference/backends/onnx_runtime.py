@@ -25,7 +25,7 @@ class OnnxRuntime:
     Args:
         source: an .onnx file that inference.export wrote, its bytes, or a detector in eval mode, which is converted
             first.
-        device: 'auto' (the GPU if the package has CUDA and torch finds one), 'cpu' or 'cuda'.
+        device: 'auto' (the GPU if the package has CUDA and torch finds one), 'cpu', 'cuda' or 'cuda:N'.
         precision: None or the file's own, fp32 or int8: the graph determines the precision.
         local_index: rank of this process on its machine, if several processes share the GPUs: it takes the GPU of that
             number.
@@ -82,10 +82,12 @@ class OnnxRuntime:
 
     def _find_device(self, device: str, local_index: int | None) -> torch.device:
         providers = self.runtime.get_available_providers()
+        if device == "mps":
+            raise ValueError("backend onnxruntime runs on the CPU and on CUDA: use --device cpu, or --backend torch")
         if PROVIDERS["cuda"] not in providers:
-            if device == "cuda":
+            if device.startswith("cuda"):
                 raise ValueError(
-                    f"device cuda: onnxruntime {self.runtime.__version__} here has {', '.join(providers)} alone; "
+                    f"device {device}: onnxruntime {self.runtime.__version__} here has {', '.join(providers)} alone; "
                     "onnxruntime-gpu in its place has CUDA, or use cpu"
                 )
             device = "cpu" if device == "auto" else device

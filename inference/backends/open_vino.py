@@ -61,7 +61,7 @@ class OpenVino:
         precision: str | None = None,
         local_index: int | None = None,
     ) -> None:
-        if device == "cuda":
+        if device not in ("auto", "cpu"):
             raise ValueError("backend openvino runs on the CPU: use --device cpu, or another backend")
         self.owner, self._lock = Owner(), Lock()
         self.runtime = optional("openvino", REQUIREMENTS)

@@ -17,7 +17,7 @@ from models.hosts import run_host_file
 from models.weights import LIGHT
 from utils.devices import find_device, keep_freed_memory, return_freed_memory, trim_memory
 
-BATCH_SIZE = {"cpu": 8, "cuda": 16}
+BATCH_SIZE = {"cpu": 8, "cuda": 16, "mps": 16}
 PACKAGES = {"openvino": ("openvino", "onnx", "onnxscript"), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
 """What each runtime needs to run a .safetensors file, the fastest on a CPU first."""
 KEEPS_MEMORY = ("torch", "compile")

@@ -104,3 +104,20 @@ def test_the_best_and_the_worst(tmp_path, folders, monkeypatch, capsys):
     monkeypatch.chdir(folders)
     _main(monkeypatch, "--show", "worst", "--num-images", "2")
     assert "out/gallery.png: 2 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("jpg", b"\xff\xd8"), ("tif", b"II*")]
+)
+def test_the_suffix_decides_the_format(folders, monkeypatch, suffix, begins):
+    monkeypatch.chdir(folders)
+    monkeypatch.setattr(sys, "argv", ["gallery.py", *OPTIONS, "SRAL=maps", "--output", f"g.{suffix}", "--dpi", "40"])
+    main()
+    assert (folders / f"g.{suffix}").read_bytes().startswith(begins)
+
+
+def test_another_suffix_is_refused(folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    monkeypatch.setattr(sys, "argv", ["gallery.py", *OPTIONS, "SRAL=maps", "--output", "g.txt"])
+    with pytest.raises(SystemExit, match=r"^error: --output g.txt is no picture: its suffix must be .png, .pdf"):
+        main()

@@ -75,7 +75,7 @@ def test_known_scores_of_published_maps(command, shared, tmp_path, protocol, met
         assert record["images"] == 200
         assert {name: record[name] for name in expected} == pytest.approx(expected, rel=0, abs=5e-5)
     if protocol == "authors":
-        assert "HFANet_R   0.9274¹   0.0090¹   0.9376¹" in shown
+        assert "HFANet_R   0.9274 #1   0.0090 #1   0.9376 #1" in shown
 
 
 @pytest.mark.parametrize("protocol", ["authors", "field"])

@@ -1,12 +1,16 @@
 """The tables' marks and layouts, and files that are written whole or not at all."""
 
+import io
 import os
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from compute_results import curves
+from compute_results.curves import _style, draw_curves
 from compute_results.protocols import PROTOCOLS
 from compute_results.result import Curves, Result, Scores
 from compute_results.tables import as_latex, as_markdown, as_text, rank
@@ -53,7 +57,7 @@ def test_the_terminal_s_table():
     assert lines[0].startswith("Protocol: authors")
     assert "ORSSD (1 images)" in lines[1]
     assert lines[2].split() == ["Method", "Fβ", "↑", "MAE", "↓", "Sm", "↑", "Fβ", "↑", "MAE", "↓", "Sm", "↑"]
-    assert lines[3].split() == ["A_1", "0.9000¹", "0.0100¹", "0.8000²", "0.5000", "0.1000", "0.5000"]
+    assert lines[3].split() == ["A_1", "0.9000", "#1", "0.0100", "#1", "0.8000", "#2", "0.5000", "0.1000", "0.5000"]
     assert lines[6].split() == ["D", "0.6000", "0.0400", "0.6000", "–", "–", "–"]
 
 
@@ -61,7 +65,7 @@ def test_the_markdown_table():
     lines = [" ".join(line.split()) for line in as_markdown(scores(PAPER)).splitlines()]
     assert lines[0].startswith("Protocol: authors")
     assert lines[2].startswith("| Method | ORSSD Fβ ↑ | ORSSD MAE ↓ | ORSSD Sm ↑ | E% Fβ ↑ |")
-    assert lines[4] == r"| A\_1 | **0.9000**¹ | **0.0100**¹ | 0.8000² | 0.5000 | 0.1000 | 0.5000 |"
+    assert lines[4] == r"| A\_1 | **0.9000** | **0.0100** | <ins>0.8000</ins> | 0.5000 | 0.1000 | 0.5000 |"
     assert lines[7] == "| D | 0.6000 | 0.0400 | 0.6000 | – | – | – |"
     assert len({line.count(" | ") for line in lines[2:8] if "---" not in line}) == 1
 
@@ -71,8 +75,8 @@ def test_the_latex_table():
     assert text.startswith("% Protocol: authors")
     assert r"\multicolumn{3}{c}{ORSSD} & \multicolumn{3}{c}{E\%} \\" in text
     assert r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}" in text
-    assert r"A\_1 & \first{0.9000} & \first{0.0100} & \second{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
-    assert r"C & \third{0.7000} & \third{0.0300} & \third{0.7000} & -- & -- & -- \\" in text
+    assert r"A\_1 & \sralFirst{0.9000} & \sralFirst{0.0100} & \sralSecond{0.8000} & 0.5000 & 0.1000 & 0.5000 \\" in text
+    assert r"C & \sralThird{0.7000} & \sralThird{0.0300} & \sralThird{0.7000} & -- & -- & -- \\" in text
     assert text.count("{") == text.count("}")
 
 
@@ -161,3 +165,16 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
         atomic_write(path, "other")
     assert [found.name for found in path.parent.iterdir()] == ["scores.md"]
     assert path.read_text(encoding="utf-8") == "Fβ"
+
+
+def test_curves_differ_in_color_and_line_and_their_size_follows_dpi():
+    results = scores({(f"m{index}", "ORSSD"): (0.9, 0.01, 0.8) for index in range(3)}).results
+    drawn = Scores("authors", ["ORSSD"], results)
+    plain, titled = (dict(draw_curves(drawn, with_title, dpi=50)) for with_title in (False, True))
+    with Image.open(io.BytesIO(plain["pr_ORSSD.png"])) as image:
+        assert image.size == (250, 200)  # 5×4 inches
+    assert plain["pr_ORSSD.png"] != titled["pr_ORSSD.png"]
+    assert plain["pr_ORSSD.pdf"].startswith(b"%PDF-")
+    styles = [tuple(_style(index).values()) for index in range(40)]
+    assert len(set(styles)) == 40
+    assert all(one[0] != two[0] and one[1] != two[1] for one, two in pairwise(styles[:10]))

@@ -10,7 +10,7 @@ from PIL import Image
 from datasets.catalog import Pair, pair_folders
 from datasets.split import leave_out, split_validation
 from training.config import DataConfig
-from training.data import find_data
+from training.find_data import find_data
 
 
 def write(path: Path, gray: int = 0) -> None:

@@ -62,7 +62,7 @@ class OfAnyHost:
         assert outputs["sr_image"].shape == outputs["fused"].shape == (2, 3, height, width)
         targets = {"mask": torch.rand(2, 1, height, width), "sr_target": torch.rand(2, 3, height, width)}
         terms = loss_terms(outputs, targets, network.tfgm)
-        assert set(terms) == {"saliency1", "sr", "spatial", "affinity"}
+        assert set(terms) == {"saliency_map1", "sr", "spatial", "affinity"}
         terms["sr"].backward(retain_graph=True)  # reaches the host from outside
         encoder = [value.grad for value in network.detector.encoder.parameters() if value.grad is not None]
         assert any(gradient.abs().sum() > 0 for gradient in encoder)

@@ -45,7 +45,7 @@ def test_joint_loss_is_the_papers_sum():
     outputs |= {"sr_image": torch.rand(2, 3, 64, 64), "fused": torch.rand(2, 3, 64, 64)}
     targets = {"mask": torch.rand(2, 1, 64, 64), "sr_target": torch.rand(2, 3, 64, 64)}
     terms = loss_terms(outputs, targets, tfgm)
-    assert list(terms) == [*(f"saliency{i}" for i in range(1, 6)), "sr", "spatial", "affinity"]
+    assert list(terms) == [*(f"saliency_map{i}" for i in range(1, 6)), "sr", "spatial", "affinity"]
     maps = [structure_loss(outputs[f"logits{i}"], targets["mask"]) for i in range(1, 6)]
     t1 = maps[0] + maps[1] + maps[2] / 2 + maps[3] / 4 + maps[4] / 8
     t2 = ((outputs["sr_image"] - targets["sr_target"]) ** 2).mean()
@@ -83,8 +83,8 @@ def test_a_mistake_at_the_border_costs_more_than_one_far_from_it():
     far[..., 40:80, 120:122] = 10
     outputs = [{"logits1": logits} for logits in (at_the_border, far)]
     targets = {"mask": mask, "sr_target": torch.zeros(1, 3, 128, 128)}
-    plain = [loss_terms(each, targets, None)["saliency1"].item() for each in outputs]
-    weighted = [loss_terms(each, targets, None, boundary=5.0)["saliency1"].item() for each in outputs]
+    plain = [loss_terms(each, targets, None)["saliency_map1"].item() for each in outputs]
+    weighted = [loss_terms(each, targets, None, boundary=5.0)["saliency_map1"].item() for each in outputs]
     assert plain[0] == pytest.approx(plain[1], rel=1e-5)
     assert weighted[0] > 1.2 * weighted[1]
 

@@ -326,6 +326,10 @@ def test_table(config, tmp_path, stand_ins, capsys):
     same = ["3", "0.8300 ± 0.0265", "0.0470 ± 0.0026"]
     assert lines[2] == ["plain", *same, "0.4300 ± 0.0265", *["–"] * 6]
     assert lines[3][:-1] == ["sral", *same, "0.9300 ± 0.0265 \\*", "plain", *["+0.5000"] * 3, "3"]
+    tex = (output / "table.tex").read_text()
+    assert r"plain & 3 & 0.8300 $\pm$ 0.0265 & 0.0470 $\pm$ 0.0026 & 0.4300 $\pm$ 0.0265 & -- &" in tex
+    assert r"configuration & seeds & $F_\beta$ $\uparrow$ & MAE $\downarrow$ & Sm $\uparrow$ & baseline &" in tex
+    assert "0.9300 $\\pm$ 0.0265$^*$" in tex
     for said in ("from plain over the common seeds", "paired t-test, with Holm's correction over all metrics and rows"):
         assert said in text
     assert text in capsys.readouterr().out

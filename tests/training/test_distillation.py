@@ -60,7 +60,7 @@ def test_a_teacher_of_another_size_is_refused(weights):
 def test_its_term():
     logits, soft = torch.randn(2, 1, 8, 8, requires_grad=True), torch.rand(2, 1, 8, 8)
     targets = {"mask": torch.ones(2, 1, 8, 8), "sr_target": torch.zeros(2, 3, 8, 8)}
-    assert set(loss_terms({"logits1": logits}, targets, None)) == {"saliency1"}
+    assert set(loss_terms({"logits1": logits}, targets, None)) == {"saliency_map1"}
     terms = loss_terms({"logits1": logits}, targets | {"teacher": soft}, None)
     assert torch.equal(terms["teacher"], structure_loss(logits, soft))
     assert LossWeights(teacher=0.3).of_epoch(0)["teacher"] == 0.3
@@ -80,4 +80,4 @@ def test_a_run_with_a_teacher(weights, training_pairs, tmp_path):
     start = small_run(training_pairs, tmp_path / "run", *off, *teacher, "--epochs=1")
     assert train.train(start) == 0
     (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
-    assert float(row["total"]) == pytest.approx(float(row["saliency1"]) + 0.5 * float(row["teacher"]), rel=1e-5)
+    assert float(row["total"]) == pytest.approx(float(row["saliency_map1"]) + 0.5 * float(row["teacher"]), rel=1e-5)

@@ -149,7 +149,8 @@ def test_a_signal_saves_and_ends(training_pairs: Path, uninterrupted: Path, numb
     assert {tag: rows for tag, rows in ours.items() if tag.startswith("epoch/")} == {
         tag: rows for tag, rows in whole.items() if tag.startswith("epoch/")
     }
-    assert len(ours["epoch/total"]) == 3
+    assert len(ours["epoch/total"]) == len(ours["validation/Sm"]) == 3
+    assert "epoch/epoch" not in ours
 
 
 def test_an_error_keeps_what_was_logged(tmp_path: Path) -> None:
@@ -260,8 +261,8 @@ def test_a_strangers_checkpoint_does_no_harm(training_pairs: Path, uninterrupted
 def test_other_settings_need_force(training_pairs: Path, uninterrupted: Path) -> None:
     run = uninterrupted.parent / "forced"
     started(options(training_pairs, run)).join()
-    more = options(training_pairs, run, "--resume", "--epochs=4")
-    with pytest.raises(ValueError, match="epochs: 3 -> 4; --force"):
+    more = options(training_pairs, run, "--resume", "--epochs=4", "--optimizer.clip=4")
+    with pytest.raises(ValueError, match=r"epochs: 3 -> 4; optimizer\.clip: 5\.0 -> 4\.0; --force"):
         trained(*more)
     with pytest.warns(UserWarning, match="going on with other settings .* epochs: 3 -> 4"):
         assert trained(*more, "--force") == 0

@@ -27,7 +27,7 @@ Report.curves = (function () {
 
   function trace(method, index, x, y, more) {
     const colors = dark.matches ? COLORS_ON_DARK : COLORS;
-    const line = { color: colors[index % colors.length], dash: DASHES[Math.floor(index / COLORS.length) % DASHES.length], width: 2 };
+    const line = { color: colors[index % colors.length], dash: DASHES[(index % COLORS.length + Math.floor(index / COLORS.length)) % DASHES.length], width: 2 };
     return { type: "scatter", mode: "lines", name: plain(method), x, y, line, ...more };
   }
 
