@@ -23,7 +23,7 @@ class Unreliable:
     """
 
     def __init__(self, failures: float, seconds: float) -> None:
-        self.app = DomainDispatcherApplication(create_backend_app, "s3")
+        self.app = DomainDispatcherApplication(create_backend_app)
         self.failures, self.seconds, self.random = failures, seconds, random.Random(0)
 
     def __call__(self, environ: dict, start: Callable) -> Iterable[bytes]:

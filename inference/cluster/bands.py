@@ -134,7 +134,8 @@ def make_band(task: SceneTask, prepared: Prepared, band: int) -> Outcome:
         with _problem_of_scene():
             make_bands(job, work, [band], network.call, network.batch_size, lambda pixels: None)
         pieces = Path(scratch, "pieces.npz")
-        np.savez(pieces, **_pieces(work, band))
+        arrays: dict[str, Any] = dict(_pieces(work, band))
+        np.savez(pieces, **arrays)
         folder.put_new(_part(prepared, band), pieces)
     outcome.seconds["network"] = time.perf_counter() - start
     return outcome

@@ -116,8 +116,8 @@ class Connection:
         async def awaited() -> Any:
             return await call()
 
-        loop = self.client.loop.asyncio_loop  # type: ignore[attr-defined]
-        answer = asyncio.run_coroutine_threadsafe(awaited(), loop)
+        loop: Any = self.client.loop
+        answer = asyncio.run_coroutine_threadsafe(awaited(), loop.asyncio_loop)
         try:
             return answer.result(ANSWER_SECONDS)
         except (FutureTimeout, OSError) as error:

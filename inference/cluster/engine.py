@@ -159,7 +159,7 @@ class Engine:
         for future, task in list(self._flying.items()):
             if now - task.started < self.limit:
                 continue
-            if not self.connection.restart_worker_of(future.key):
+            if not self.connection.restart_worker_of(str(future.key)):
                 task.started = now  # it waits for a worker
                 continue
             del self._flying[future]

@@ -130,7 +130,7 @@ class _Making:
                     if item.wanted and not item.aside:
                         self._add(item, problem)
         finally:
-            self.outcome.seconds = self.clock.seconds
+            self.outcome.seconds = dict(self.clock.seconds)
 
     def _unfinished(self) -> Iterator[tuple[Item, ...]]:
         """Yield the batches of which a map is missing; add rows for the others."""

@@ -53,8 +53,8 @@ class ClusterPlan:
             yield tuple(n for n in batch if not self.again[n]), tuple(numbers.tolist())
         failed = self.left[self.again[self.left]]
         for start in range(0, len(failed), size):
-            numbers = tuple(failed[start : start + size].tolist())
-            yield numbers, numbers
+            repeated = tuple(failed[start : start + size].tolist())
+            yield repeated, repeated
 
 
 def make_plan(requested: Requested, folder: Folder, ending: str, resume: bool) -> ClusterPlan:

@@ -44,7 +44,7 @@ def build(config, pretrained):
 def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *map(str, arguments)]
     environment = {**os.environ, **env}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
 
 
 def cluster(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
