@@ -14,6 +14,9 @@ from inference.backends.conversion import forget_converted
 from inference.input_size import open_at_size
 from models.shipped import LIGHT
 
+FEW = 16
+"""Images for which a conversion never pays, so that torch's speed need not be measured."""
+
 
 def open_fastest(
     backend: str | None, weights: Path, device: str = "auto", precision: str | None = None, threads: int | None = None,
@@ -47,7 +50,7 @@ def open_fastest(
             forget_converted(weights)
             choice = Choice("torch", weights, precision, str(error))
     network = open_backend(choice.name, choice.weights, device, choice.precision, threads, local_index)
-    if not (choice.convertible and images and _seconds(network) * images > PAYS):
+    if not (choice.convertible and images > FEW and _seconds(network) * images > PAYS):
         return network, choice.remark
     del network
     gc.collect()
