@@ -4,6 +4,7 @@ import gc
 import sys
 import time
 from argparse import Namespace
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,20 @@ def for_scenes(options: Namespace, local_index: int | None = None) -> None:
         options.weights, options.precision = choice.weights, choice.precision
         if choice.name == FASTEST or choice.remark == CONVERT:
             options.backend = FASTEST
+
+
+def settled(options: Namespace) -> Namespace:
+    """Return the options with auto and fast replaced by what a process of many images takes, which converts first."""
+    if options.backend != "auto":
+        return options
+    options = copy(options)
+    if options.input_size:
+        options.backend = None
+        return options
+    choice = choose(Path(options.weights or LIGHT), options.device, options.precision, options.fast)
+    options.backend = FASTEST if choice.convertible else choice.name
+    options.weights, options.precision, options.fast = choice.weights, choice.precision, False
+    return options
 
 
 def _seconds(network: Backend) -> float:

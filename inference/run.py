@@ -57,7 +57,8 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Loa
     The first run compiles what is compiled, and fails before any map is written where the network cannot run.
 
     Args:
-        options: `host_file`, `input_size`, `backend`, `fast`, `weights`, `device`, `precision`, `threads` and `batch_size`.
+        options: `host_file`, `input_size`, `backend`, `fast`, `weights`, `device`, `precision`, `threads` and
+            `batch_size`.
         plan: the maps to make.
         processes: this process's group.
 

@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,19 @@ def open_network(options: Namespace) -> Opened:
     Raises:
         FileNotFoundError, ValueError: as `inference.run.load_network`, or `inference.scenes.network.SceneNetwork`.
     """
-    wanted = ("weights", "host_file", "backend", "device", "precision", "threads", "batch_size", "tta", "scene")
-    key = repr([getattr(options, name) for name in wanted] + [getattr(options, "fast", None)])
+    wanted = (
+        "weights",
+        "host_file",
+        "backend",
+        "device",
+        "precision",
+        "threads",
+        "batch_size",
+        "tta",
+        "scene",
+        "input_size",
+    )
+    key = repr([getattr(options, name) for name in wanted])
     from utils.devices import trim_memory
 
     with _opening:
@@ -101,18 +113,20 @@ def open_network(options: Namespace) -> Opened:
 
 def _open_images(options: Namespace) -> Opened:
     from inference.distributed import ProcessGroup
+    from inference.fastest import settled
     from inference.plan import Plan
     from inference.run import load_network
     from inference.tta import with_tta
     from models.weights import LIGHT
 
     batch = Plan([("", "")] * options.batch_size, 0, Path())
-    network = load_network(options, batch, ProcessGroup())
+    options = settled(options)
+    network = load_network(options, batch, ProcessGroup()).backend
     key = {
         "weights": file_hash(options.weights or LIGHT),
         "host_file": file_hash(options.host_file) if options.host_file else None,
         "backend": network.name, "precision": network.precision, "device": network.device.type,
-        "batch_size": options.batch_size, "tta": options.tta,
+        "batch_size": options.batch_size, "tta": options.tta, "input_size": list(network.input_size),
     }  # fmt: skip
     call = with_tta(network, options.tta) if options.tta else network
     where = f"{network.device.type} in {network.precision} by {network.name}"
@@ -121,8 +135,11 @@ def _open_images(options: Namespace) -> Opened:
 
 def _open_scenes(options: Namespace) -> Opened:
     from inference.distributed import ProcessGroup
+    from inference.fastest import for_scenes
     from inference.scenes.network import SceneNetwork
 
+    options = copy(options)
+    for_scenes(options)
     network = SceneNetwork(options, ProcessGroup())
     call = _one_at_a_time(network.call)
     return Opened(call, network.backend.input_size, network.batch_size, network.key(), str(network))
