@@ -280,7 +280,19 @@ def run(data, light, small_weights, monkeypatch, tmp_path, capsys):
 
 
 def test_command(run, u2netp, data):
-    options = ["--backends", "torch", "cudagraphs", "--batches", 1, 2, "--u2netp", u2netp]
+    options = [
+        "--networks",
+        "resnet50",
+        "light",
+        "--backends",
+        "torch",
+        "cudagraphs",
+        "--batches",
+        1,
+        2,
+        "--u2netp",
+        u2netp,
+    ]
     with pytest.warns(UserWarning, match="3"):
         printed, found = run(*options, "--dataset", "ORSSD", "--root", data, "--scored", 2)
     rows = {(row["network"], row["backend"], row["precision"], row["batch"]): row for row in found["variants"]}
