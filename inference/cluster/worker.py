@@ -87,8 +87,8 @@ def open_network(options: Namespace) -> Opened:
     Raises:
         FileNotFoundError, ValueError: as `inference.run.load_network`, or `inference.scenes.network.SceneNetwork`.
     """
-    wanted = ("weights", "host_file", "backend", "device", "precision", "threads", "batch_size", "tta", "scene")
-    wanted += ("input_size", "fast")
+    network = ("weights", "host_file", "backend", "device", "precision", "fast")
+    wanted = (*network, "threads", "batch_size", "tta", "scene", "input_size")
     key = repr([getattr(options, name) for name in wanted])
     from utils.devices import trim_memory
 
