@@ -18,24 +18,9 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from benchmarks.mosaic import SIZES, Mosaic, build_mosaic, false_alarms, recalls, scores, seam_ratio
-from datasets.catalog import Pair, find_pairs
-from datasets.io import read_pixels
-from datasets.split import VALIDATION_SEED, split_validation
-from inference.distributed import ProcessGroup
-from inference.maps import truncated
-from inference.scenes.engine import make_bands
-from inference.scenes.job import Job, Wishes
-from inference.scenes.network import SceneNetwork
-from inference.scenes.work import Work
-from models.weights import LIGHT
-from utils.text import one_line
+from models.shipped import LIGHT
 
 CONTEXTS = ("224", "320", "448", "640", "896", "320,640", "224,448,896")
-SEAM_CONTEXT = "448"
 
 
 def parse_arguments() -> Namespace:
@@ -60,6 +45,27 @@ def parse_arguments() -> Namespace:
     add("--tta", choices=("mirror", "eight"), help="test-time augmentation")
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the mosaic")
     return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command.answer_help(parse_arguments)  # before torch, which takes seconds
+
+import cv2
+import numpy as np
+
+from benchmarks.mosaic import SIZES, Mosaic, build_mosaic, false_alarms, recalls, scores, seam_ratio
+from datasets.catalog import Pair, find_pairs
+from datasets.io import read_pixels
+from datasets.split import VALIDATION_SEED, split_validation
+from inference.distributed import ProcessGroup
+from inference.maps import truncated
+from inference.scenes.engine import make_bands
+from inference.scenes.job import Job, Wishes
+from inference.scenes.network import SceneNetwork
+from inference.scenes.work import Work
+from utils.text import one_line
+
+SEAM_CONTEXT = "448"
 
 
 def choose_pairs(options: Namespace) -> list[Pair]:

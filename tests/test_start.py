@@ -8,9 +8,6 @@ import pytest
 
 from tests.helpers import ROOT
 
-LATER = ("benchmarks/mosaics.py",)
-"""Their parser needs the defaults of scenes, which import torch."""
-
 HELP = """
 import runpy, sys
 kind, name = sys.argv[1:3]
@@ -30,8 +27,6 @@ def commands() -> list[tuple[str, str]]:
     for path in [*sorted(ROOT.glob("*/**/*.py")), ROOT / "train.py", ROOT / "getsmaps.py"]:
         name = path.relative_to(ROOT).as_posix()
         if name.startswith(("tests/", "docs/", "web/", "examples/", ".")) or "node_modules" in name:
-            continue
-        if name in LATER:
             continue
         if "command.run(" not in path.read_text() or name == "utils/command.py":
             continue
