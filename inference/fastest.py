@@ -79,7 +79,7 @@ def settled(options: Namespace) -> Namespace:
     if options.backend != "auto":
         return options
     options = copy(options)
-    if options.input_size:
+    if options.input_size or options.host_file:
         options.backend = None
         return options
     choice = choose(Path(options.weights or LIGHT), options.device, options.precision, options.fast)

@@ -4,6 +4,7 @@ import os
 import runpy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -120,3 +121,18 @@ def seen_data(detector: Detector, pixels: torch.Tensor) -> Detector:
 def normalized(pixels: torch.Tensor, config: DetectorConfig) -> torch.Tensor:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
     return (pixels.permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+def scene_pixels(seed: int, width: int = 200, height: int = 160) -> np.ndarray:
+    """Random rectangles and disks on soft ground, H×W×3 uint8: corners to align, and low frequencies to find."""
+    rng = np.random.default_rng(seed)
+    ground = rng.integers(60, 190, (4, 5, 3), dtype=np.uint8)
+    pixels = cv2.resize(ground, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(60):
+        x, y, a, b = (int(of) for of in rng.integers((0, 0, 4, 4), (width, height, 24, 24)))
+        color = rng.integers(0, 256, 3).tolist()
+        if rng.random() < 0.5:
+            cv2.rectangle(pixels, (x, y), (x + a, y + b), color, -1)
+        else:
+            cv2.circle(pixels, (x, y), a // 2, color, -1)
+    return pixels

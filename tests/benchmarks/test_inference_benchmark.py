@@ -319,7 +319,7 @@ def test_command(run, u2netp, data):
         if backend.startswith("released"):
             assert row["max_difference"] < 1e-6
     skipped = {(each["network"], each["backend"], each["precision"]): each for each in found["skipped"]}
-    assert "runs on a GPU" in skipped["light", "cudagraphs", "fp32"]["reason"]
+    assert "runs on a CUDA GPU" in skipped["light", "cudagraphs", "fp32"]["reason"]
     assert "fp16 needs a GPU" in skipped["resnet50", "torch", "fp16"]["reason"]
     assert set(skipped).isdisjoint({names[:3] for names in rows})
     [other] = found["baselines"]

@@ -9,7 +9,7 @@ from datasets import proposals
 from datasets.agreement import agreement, detail, overlap
 from datasets.descriptors import WINDOWS, describe, transformed
 from datasets.proposals import propose
-from tests.datasets.test_near_duplicates import scene
+from tests.helpers import scene_pixels
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
@@ -30,15 +30,15 @@ def road(x: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("symmetry", range(8))
 def test_a_third_painted_over_and_another_brightness(symmetry: int) -> None:
-    edited = scene(1)
+    edited = scene_pixels(1)
     edited[30:130, 40:140] = (90, 120, 100)
     edited = np.clip(edited * 0.7 + 30, 0, 255).astype(np.uint8)
     moved = np.stack([transformed(edited[..., channel], symmetry) for channel in range(3)], -1)
-    assert agreed(thumbnail(scene(1)), thumbnail(moved), symmetry=symmetry) > 0.4
+    assert agreed(thumbnail(scene_pixels(1)), thumbnail(moved), symmetry=symmetry) > 0.4
 
 
 def test_other_scenes_do_not_agree() -> None:
-    thumbnails = [thumbnail(scene(seed)) for seed in range(12)]
+    thumbnails = [thumbnail(scene_pixels(seed)) for seed in range(12)]
     assert max(agreed(one, other) for one in thumbnails for other in thumbnails if one is not other) < 0.2
 
 
@@ -54,7 +54,7 @@ def test_images_without_texture_give_zero_without_a_warning() -> None:
 
 @pytest.mark.parametrize("window", range(1, len(WINDOWS)))
 def test_a_crop_agrees_and_lies_wholly_inside(window: int) -> None:
-    pixels = scene(3, 160, 160)
+    pixels = scene_pixels(3, 160, 160)
     left, top, side = (round(of * 160) for of in WINDOWS[window])
     crop = thumbnail(np.ascontiguousarray(pixels[top : top + side, left : left + side][::-1]))
     whole = thumbnail(pixels)
@@ -65,7 +65,7 @@ def test_a_crop_agrees_and_lies_wholly_inside(window: int) -> None:
 
 
 def test_the_overlap_of_two_shifted_crops_is_their_common_area() -> None:
-    pixels = scene(4, 200, 200)
+    pixels = scene_pixels(4, 200, 200)
     first, second = pixels[:180, :180], pixels[20:, 20:]  # 160 of 180 pixels a side
     windows = 9, 1  # the lower right of the first is the upper left of the second
     similarity, part = overlap(thumbnail(first), thumbnail(second), 0, *windows)
@@ -74,7 +74,7 @@ def test_the_overlap_of_two_shifted_crops_is_their_common_area() -> None:
 
 
 def test_lists_of_a_large_index_propose_what_all_comparisons_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = [scene(seed) for seed in range(60)]
+    pixels = [scene_pixels(seed) for seed in range(60)]
     copies = [np.ascontiguousarray(of[:, ::-1]) for of in pixels[:20]]
     descriptors = [describe(Image.fromarray(of)) for of in [*pixels, *copies]]
     exact = propose(descriptors, 4)

@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,22 +14,8 @@ from datasets.check import check_dataset
 from datasets.descriptors import describe, transformed, vectors
 from datasets.leaks import as_configuration, as_lines
 from datasets.near_duplicates import Entry, find_near_duplicates
+from tests.helpers import scene_pixels
 from training.config import parse
-
-
-def scene(seed: int, width: int = 200, height: int = 160) -> np.ndarray:
-    """Random rectangles and disks on soft ground, H×W×3 uint8: corners to align, and low frequencies to find."""
-    rng = np.random.default_rng(seed)
-    ground = rng.integers(60, 190, (4, 5, 3), dtype=np.uint8)
-    pixels = cv2.resize(ground, (width, height), interpolation=cv2.INTER_CUBIC)
-    for _ in range(60):
-        x, y, a, b = (int(of) for of in rng.integers((0, 0, 4, 4), (width, height, 24, 24)))
-        color = rng.integers(0, 256, 3).tolist()
-        if rng.random() < 0.5:
-            cv2.rectangle(pixels, (x, y), (x + a, y + b), color, -1)
-        else:
-            cv2.circle(pixels, (x, y), a // 2, color, -1)
-    return pixels
 
 
 def turned(pixels: np.ndarray, symmetry: int) -> np.ndarray:
@@ -71,15 +56,15 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ORSSD's layout: test a is training 1 mirrored and recompressed, training 3 is a crop of 2, 4 and b are alone."""
     root = tmp_path_factory.mktemp("leaky")
     for number in (1, 2, 4):
-        pair(root, "train", f"000{number}", scene(number))
-    pair(root, "train", "0003", scene(2)[10:138, 25:185])
-    pair(root, "test", "a b'ü", turned(scene(1), 2))
-    pair(root, "test", "b", scene(5))
+        pair(root, "train", f"000{number}", scene_pixels(number))
+    pair(root, "train", "0003", scene_pixels(2)[10:138, 25:185])
+    pair(root, "test", "a b'ü", turned(scene_pixels(1), 2))
+    pair(root, "test", "b", scene_pixels(5))
     return root
 
 
 def test_vectors_of_a_symmetry_are_those_of_the_transformed_image() -> None:
-    pixels = scene(0, 160, 160)
+    pixels = scene_pixels(0, 160, 160)
     of = describe(Image.fromarray(pixels)).coefficients[:1]
     for symmetry in range(8):
         moved = describe(Image.fromarray(turned(pixels, symmetry))).coefficients[:1]
@@ -87,9 +72,9 @@ def test_vectors_of_a_symmetry_are_those_of_the_transformed_image() -> None:
 
 
 def test_every_symmetry_is_found_and_named(tmp_path: Path) -> None:
-    entries = [entry(tmp_path / f"{seed}.png", scene(seed)) for seed in range(8)]
+    entries = [entry(tmp_path / f"{seed}.png", scene_pixels(seed)) for seed in range(8)]
     for symmetry in range(8):
-        entries.append(entry(tmp_path / f"like{symmetry}.jpg", turned(scene(symmetry), symmetry), "test"))
+        entries.append(entry(tmp_path / f"like{symmetry}.jpg", turned(scene_pixels(symmetry), symmetry), "test"))
     found = find_near_duplicates(entries)
     assert names(found) == {(str(number), f"like{number}") for number in range(8)}
     assert all(pair.similarity > 0.98 for pair in found)
@@ -99,17 +84,17 @@ def test_every_symmetry_is_found_and_named(tmp_path: Path) -> None:
     assert says["like2"] == "mirrored left to right"
     assert says["like3"] == "turned 180°"
     for number in (5, 6):  # counterclockwise, as numpy turns
-        turns = 1 if np.array_equal(turned(scene(number), number), np.rot90(scene(number), 1)) else 3
+        turns = 1 if np.array_equal(turned(scene_pixels(number), number), np.rot90(scene_pixels(number), 1)) else 3
         assert says[f"like{number}"] == f"turned {90 * turns}°"
 
 
 def test_crops_edits_and_brightness_are_found(tmp_path: Path) -> None:
-    entries = [entry(tmp_path / f"{seed}.jpg", scene(seed)) for seed in range(4)]
-    crop, edited = scene(0)[20:148, 30:190], scene(1)
+    entries = [entry(tmp_path / f"{seed}.jpg", scene_pixels(seed)) for seed in range(4)]
+    crop, edited = scene_pixels(0)[20:148, 30:190], scene_pixels(1)
     edited[40:90, 60:120] = (90, 120, 100)
     entries.append(entry(tmp_path / "crop.jpg", turned(crop, 1), "test"))
     entries.append(entry(tmp_path / "edited.jpg", edited, "test"))
-    entries.append(entry(tmp_path / "dark.jpg", (scene(2) * 0.6).astype(np.uint8), "test"))
+    entries.append(entry(tmp_path / "dark.jpg", (scene_pixels(2) * 0.6).astype(np.uint8), "test"))
     found = find_near_duplicates(entries)
     assert names(found) == {("0", "crop"), ("1", "edited"), ("2", "dark")}
     (how,) = [pair.how for pair in found if pair.second.stem == "crop"]
@@ -117,8 +102,8 @@ def test_crops_edits_and_brightness_are_found(tmp_path: Path) -> None:
 
 
 def test_an_alignment_gives_turn_scale_and_overlap(tmp_path: Path) -> None:
-    first = save(tmp_path / "a.png", scene(3))
-    second = save(tmp_path / "b.png", np.ascontiguousarray(np.rot90(scene(3)[16:144, 20:180])))
+    first = save(tmp_path / "a.png", scene_pixels(3))
+    second = save(tmp_path / "b.png", np.ascontiguousarray(np.rot90(scene_pixels(3)[16:144, 20:180])))
     how = align(first, second, mirrored=False)
     assert how is not None
     assert abs(how.degrees - 90) < 1
@@ -129,7 +114,7 @@ def test_an_alignment_gives_turn_scale_and_overlap(tmp_path: Path) -> None:
 
 def test_other_textures_are_not_reported(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    entries = [entry(tmp_path / f"scene{seed}.jpg", scene(seed)) for seed in range(12)]
+    entries = [entry(tmp_path / f"scene{seed}.jpg", scene_pixels(seed)) for seed in range(12)]
     noise = [rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(12)]
     entries += [entry(tmp_path / f"noise{number}.png", pixels) for number, pixels in enumerate(noise)]
     assert find_near_duplicates(entries) == []
@@ -138,7 +123,7 @@ def test_other_textures_are_not_reported(tmp_path: Path) -> None:
 def test_copies_are_a_chain_and_blank_images_are_named_once(tmp_path: Path) -> None:
     for number in range(30):
         pair(tmp_path, "train", f"black{number:02}", np.zeros((40, 50, 3), np.uint8))
-        pair(tmp_path, "test", f"same{number:02}", scene(1))
+        pair(tmp_path, "test", f"same{number:02}", scene_pixels(1))
     report = check_dataset("sample", tmp_path)
     assert len(report.near_duplicates) == 29
     (blank,) = [of for of in report.parts["train"].findings if of.what == "images of nearly one color, not compared"]
@@ -147,7 +132,7 @@ def test_copies_are_a_chain_and_blank_images_are_named_once(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_images(tmp_path: Path, count: int) -> None:
-    assert find_near_duplicates([entry(tmp_path / "a.jpg", scene(0)) for _ in range(count)]) == []
+    assert find_near_duplicates([entry(tmp_path / "a.jpg", scene_pixels(0)) for _ in range(count)]) == []
 
 
 def test_the_lists_and_pictures(leaky: Path, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -173,7 +158,7 @@ def test_the_lists_and_pictures(leaky: Path, tmp_path: Path, monkeypatch, capsys
 
 
 def test_against_another_folder(leaky: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    save(tmp_path / "other" / "sub" / "x.png", turned(scene(4), 3))
+    save(tmp_path / "other" / "sub" / "x.png", turned(scene_pixels(4), 3))
     (tmp_path / "other" / "broken.jpg").write_bytes(b"no image")
     options = ("--images", leaky / "train-images", "--masks", leaky / "train-labels", "--write-exclude")
     assert run(monkeypatch, *options, tmp_path / "x.yaml", "--against", tmp_path / "other") == 0

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from inference import fastest
 from inference.backends import choice, conversion
 from inference.backends.choice import CONVERT, INSTALL, choose
-from inference.fastest import open_fastest
+from inference.fastest import open_fastest, settled
 from utils.user_cache import UNUSED, cache_folder, find_cached, remove_unused
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
@@ -61,6 +62,18 @@ def test_what_is_chosen(small_weights, cache, installed, monkeypatch):
     assert choose(Path("net.xml")).name == "openvino"
     monkeypatch.setattr(choice, "has_bf16", lambda on_cpu: False)
     assert choose(small_weights, fast=True).precision is None
+
+
+def test_a_worker_of_many_images_converts(small_weights, cache, installed):
+    wanted = {"backend": "auto", "weights": small_weights, "device": "cpu", "precision": None, "fast": False}
+    options = Namespace(**wanted, input_size=None, host_file=None)
+    installed("openvino", "onnx", "onnxscript")
+    assert settled(options).backend == "openvino"
+    assert options.backend == "auto"
+    installed()
+    assert settled(options).backend == "torch"
+    assert settled(Namespace(**wanted, input_size=(96, 96), host_file=None)).backend is None
+    assert settled(Namespace(**wanted | {"backend": "torch"})).backend == "torch"
 
 
 def test_a_gpu_runs_torch(small_weights, installed, monkeypatch):

@@ -48,7 +48,8 @@ def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def cluster(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    return run("-m", "inference.cluster", "--batch-size", 4, "--threads", 1, *arguments, **env)
+    fixed = ("--backend", "torch", "--batch-size", 4, "--threads", 1)
+    return run("-m", "inference.cluster", *fixed, *arguments, **env)
 
 
 def maps(folder: Path) -> dict[str, bytes]:
@@ -91,6 +92,8 @@ def reference(images, small_weights, tmp_path_factory) -> dict[str, bytes]:
         4,
         "--threads",
         1,
+        "--backend",
+        "torch",
     )
     assert len(maps(output)) == 22
     return maps(output)
@@ -154,7 +157,18 @@ def test_a_store_that_answers_503_and_credentials_stay_secret(
 
 def test_ctrl_c_says_how_to_go_on_and_resume_makes_the_rest(images, reference, small_weights, tmp_path) -> None:
     output = tmp_path / "maps"
-    arguments = ("--input", images, "--output", output, "--weights", small_weights, "--workers", 1)
+    arguments = (
+        "--input",
+        images,
+        "--output",
+        output,
+        "--weights",
+        small_weights,
+        "--workers",
+        1,
+        "--backend",
+        "torch",
+    )
     command = [sys.executable, "-m", "inference.cluster", "--batch-size", "4", "--threads", "1", *map(str, arguments)]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
