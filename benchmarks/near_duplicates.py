@@ -116,7 +116,7 @@ def _foreground(pair: Pair) -> float:
 
 
 def _time_search(real: list[Entry], count: int, rng: np.random.Generator) -> None:
-    """Print time and memory of a search among the real descriptors and mixtures of them, which are all distinct."""
+    """Print time and memory of a search among the real descriptors and mixtures of two, which share scenes."""
     real = [entry for entry in real if not entry.descriptor.is_blank]
     entries = list(real)
     while len(entries) < count:

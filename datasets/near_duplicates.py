@@ -23,7 +23,7 @@ _COMPARED = 16
 """Proposals of an image whose thumbnails are compared; each image of a group can propose others."""
 
 _LARGE = 20_000
-"""Images above which no more than these are proposed; below, alignment chooses among more."""
+"""Images above which an image proposes half as many; below, alignment chooses among more than are compared."""
 
 _MOST_CANDIDATES = 4
 """Pairs an image proposes at most to be aligned."""
@@ -137,7 +137,7 @@ def find_near_duplicates(
     for one, other in copies:
         groups.join(one, other)
     kept = np.array(sorted(set(range(len(entries))) - {other for _, other in copies}), np.int32)
-    most = _COMPARED if len(kept) > _LARGE else 8 * _COMPARED
+    most = _COMPARED // 2 if len(kept) > _LARGE else 8 * _COMPARED
     proposals = propose([entries[number].descriptor for number in kept], most)
     proposals.first[:], proposals.second[:] = kept[proposals.first], kept[proposals.second]
     outside = np.array([entry.part in against for entry in entries], bool)

@@ -39,12 +39,12 @@ Report.curves = (function () {
       const sorted = traces.map((one) => one[name].filter((value) => value !== null).sort((a, b) => a - b)).filter((found) => found.length);
       return Math.max(0, Math.floor(10 * Math.min(1, ...sorted.map((found) => found[Math.floor(found.length * 0.05)])) - 0.5) / 10);
     };
-    const axis = (name, more) => ({ title: { text: name }, gridcolor: of("--line"), zeroline: false, linecolor: of("--line"), ...more });
+    const axis = (name, more) => ({ title: { text: name, standoff: 8 }, gridcolor: of("--line"), zeroline: false, linecolor: of("--line"), ...more });
     return {
       title: { text: title, x: 0.02, font: { size: 15 } }, font: { color: of("--text"), family: of("--font"), size: 12 }, paper_bgcolor: of("--panel"), plot_bgcolor: of("--panel"),
       margin: { l: 56, r: 12, t: 44, b: 48 }, height: 430, hovermode: unified ? "x unified" : "closest",
       hoverlabel: { namelength: -1, bgcolor: of("--panel"), bordercolor: of("--line"), font: { color: of("--text") } },
-      legend: { orientation: "h", y: -0.18 }, xaxis: axis(across, { range: [unified ? 0 : lowest("x"), 1.005] }), yaxis: axis(up, { range: [lowest("y"), 1.005] }),
+      legend: { orientation: "h", y: -0.22 }, xaxis: axis(across, { range: [unified ? 0 : lowest("x"), 1.005] }), yaxis: axis(up, { range: [lowest("y"), 1.005] }),
     };
   }
 
