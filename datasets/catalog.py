@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset({
 MAP_SUFFIX = ".png"
 """What makes a file a saliency map: the format that getsmaps.py writes."""
 
-DATASETS: Mapping[str, Mapping[str, int | None]] = {
+DATASETS: dict[str, Mapping[str, int | None]] = {
     "ORSSD": {"train": 600, "test": 200},
     "EORSSD": {"train": 1400, "test": 600},
     "ORSI-4199": {"train": 2000, "test": 2199},
@@ -75,12 +75,27 @@ class Layout:
         return " + ".join([f"{self.images}/", f"{self.masks}/", *([self.listing] if self.listing else [])])
 
 
-LAYOUTS = (
+LAYOUTS = [
     Layout("{split}-images", "{split}-labels"),  # ORSSD, EORSSD and the rendered sample set
     Layout("{split}set/images", "{split}set/gt"),  # ORSI-4199
     Layout("{split}/images", "{split}/labels"),  # RSISOD, with a folder a class below
     Layout("images", "labels", "{split}.txt"),  # every set as the paper's authors keep it
-)
+]
+
+
+def register_dataset(
+    name: str, train: int | None = None, test: int | None = None, layout: Layout | None = None
+) -> None:
+    """Make a data set known under its name, as a line in `DATASETS` does.
+
+    Args:
+        name: the set's name.
+        train, test: the published numbers of pairs; None: unknown.
+        layout: the set's folders, where none of `LAYOUTS` fits.
+    """
+    DATASETS[name] = {"train": train, "test": test}
+    if layout is not None and layout not in LAYOUTS:
+        LAYOUTS.append(layout)
 
 
 def dataset_name(dataset: str) -> str:

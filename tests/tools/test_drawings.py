@@ -1,4 +1,4 @@
-"""The drawings: the committed files are what the code draws, their sizes are the network's, no text leaves its place."""
+"""The drawings: the committed files are what the code draws, with the network's sizes."""
 
 import re
 import xml.etree.ElementTree as ET

@@ -106,7 +106,8 @@ def _guidance(drawing: Drawing) -> None:
     drawing.box(576, 572, 238, HIGH + 4, ("mean squared error × 100", f"SR image {COLOR}, SR target"), "training")
     drawing.box(
         576, 452, 238, 92,
-        ("TFGM: guidance losses", "logits × SR features", "against mask × SR target", f"spatial and affinity, {COLOR}"), "training",
+        ("TFGM: guidance losses", "logits × SR features", "against mask × SR target", f"spatial and affinity, {COLOR}"),
+        "training",
     )  # fmt: skip
     drawing.arrow((490, 517), (576, 517), kind="training")
     drawing.text(537, 511, "SR features", 12)

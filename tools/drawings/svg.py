@@ -37,7 +37,7 @@ class Drawing:
         kind: str = "kept",
         bold: bool = True,
     ) -> None:
-        """Draw a box with centered lines of text; the first is bold. What is used in training only has a dashed edge."""
+        """Draw a box with centered lines of text; the first is bold. What only trains has a dashed edge."""
         fill, edge = COLORS[kind]
         dash = ' stroke-dasharray="5 3"' if kind == "training" else ""
         corner = 2 if kind == "file" else 6
