@@ -32,7 +32,7 @@ ORSSD's test split: light 0.9390 in fp32, 0.9403 in int8, 0.9392 in bf16; strong
 def add_dataset_options(parser: ArgumentParser) -> None:
     """Add the options that name a data set instead of --input."""
     add = parser.add_argument
-    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
+    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}, or FILE.py, one of your own")
     add("--root", type=Path, metavar="DIR", help="folder of the data set, with --dataset")
     add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
 

@@ -18,7 +18,8 @@ class DataConfig:
     """The training and validation images.
 
     Args:
-        dataset: ORSSD, EORSSD, ORSI-4199, RSISOD or RSSOD; 'sample' for the sample set; 'folders' for any pair of
+        dataset: ORSSD, EORSSD, ORSI-4199, RSISOD or RSSOD; 'sample' for the sample set; FILE.py, which is run and
+            registers a set of your own (`datasets.layouts.register_dataset`); 'folders' for any pair of
             folders.
         root: the data set's folder; null: datasets/sample for the sample set, data/NAME for the others.
         images: the folder of images, with dataset 'folders'.
