@@ -1,5 +1,6 @@
 """Encoders of your own: a registration in a file that `--host-file` names, or in your program."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,7 +52,9 @@ def register_encoder(name: str, channels: Sequence[int]) -> Callable[[Builder], 
 
         create.__name__ = name
         OWN_ENCODERS[name] = build
-        register_model(create)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a name that is registered again, as in a notebook
+            register_model(create)
         return build
 
     return registered

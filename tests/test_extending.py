@@ -18,7 +18,7 @@ from compute_results.protocols import PROTOCOLS, own
 from compute_results.protocols.own import files_read
 from datasets import layouts
 from inference.backends import open_backend
-from models import own_encoders, own_losses
+from models import own_losses
 from models.config import LossWeights
 from models.own_encoders import register_encoder
 from models.own_losses import loss, own_terms, run_loss_file
@@ -33,7 +33,7 @@ LOSS, DATASET, ENCODER, BACKEND, METRIC = (
 @pytest.fixture(autouse=True)
 def own_registries() -> Iterator[None]:
     """Forget what a test registers."""
-    registries: list[Any] = [own_losses.OWN_LOSSES, own_encoders.OWN_ENCODERS, layouts.DATASETS, PROTOCOLS]
+    registries: list[Any] = [own_losses.OWN_LOSSES, layouts.DATASETS, PROTOCOLS]
     before, lists = [registry.copy() for registry in registries], (list(layouts.LAYOUTS), files_read())
     yield
     for registry, kept in zip(registries, before, strict=True):
@@ -138,7 +138,7 @@ def test_a_data_set_is_checked_trained_on_and_scored(harbors, tmp_path, monkeypa
         resized = Image.open(maps / f"{name}.png").resize(mask.shape[::-1], Image.Resampling.BILINEAR)
         is_found = np.asarray(resized) >= 128
         found.append((is_found & mask).sum() / (is_found | mask).sum())
-    assert result["figures"]["IoU"] == pytest.approx(np.mean(found), abs=0.02)
+    assert result["IoU"] == pytest.approx(np.mean(found), abs=0.02)
 
 
 @pytest.mark.parametrize(
