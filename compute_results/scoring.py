@@ -27,7 +27,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from compute_results.files import FileFacts, MapFacts
 from compute_results.mask_features import MaskFeatures, describe_mask
@@ -37,6 +36,7 @@ from compute_results.protocols.own import files_read, own_figures, read_metric_f
 from compute_results.result import Gathered, ImageScores, Result
 from datasets.file_warnings import FileWarning
 from datasets.io import inspect_map, inspect_mask
+from utils.progress import ProgressBar
 from utils.text import one_line
 
 
@@ -147,7 +147,7 @@ def _gather(
     gathered = {(name, method): Gathered(PROTOCOLS[name].curves) for name in protocols for method in maps}
     masks: dict[str, MaskFeatures] = {}
     files = FileFacts()
-    shown = tqdm(outcomes, desc=label, total=len(images), unit="image", leave=False, disable=None)
+    shown = ProgressBar(outcomes, desc=label, total=len(images), unit="image", leave=False)
     for image, outcome in zip(images, shown, strict=True):
         for key, scores in outcome.scores.items():
             gathered[key].add(image.stem, scores)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.catalog import Pair
 from datasets.file_warnings import FileWarning
@@ -19,6 +18,7 @@ from datasets.io import AS_STORED, Reading, resized
 from datasets.pairs import open_pair
 from datasets.transforms import UNCHANGED, Drawn, turn
 from utils.files import atomic_file
+from utils.progress import ProgressBar
 from utils.unfinished import remove_unfinished
 
 VIEWS = ("rgb", "ycbcr", "fine")
@@ -268,7 +268,7 @@ def _build(
         header = {"descr": np.lib.format.dtype_to_descr(row_type), "fortran_order": False, "shape": (len(pairs),)}
         np.lib.format.write_array_header_2_0(file, header)
         label = f"caching {name} ({len(pairs) * row_type.itemsize / 1e9:.1f} GB)"
-        for found in tqdm(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair", disable=None):
+        for found in ProgressBar(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair"):
             if isinstance(found, str):
                 errors.append(found)
             elif not errors:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from datasets.file_warnings import FileWarning, large_warning, warning_lines
 from datasets.io import inspect_pixels
@@ -24,6 +23,7 @@ from models.shipped import LIGHT
 from utils.devices import compute_alone, keep_freed_memory, thread_count
 from utils.files import WriteError, sync_disk
 from utils.outputs import errors_of_one_item
+from utils.progress import ProgressBar
 from utils.text import one_line
 
 TORCH = ("torch", "compile", "cudagraphs")
@@ -133,13 +133,13 @@ def _show_progress(results: Iterable[tuple[Path, str | None]], count: int, proce
     """Show a progress bar and print the message of each skipped image; return the number of maps written."""
     written = 0
     title = f"maps of process 1 of {processes.count}" if processes.count > 1 else "maps"
-    with tqdm(results, total=count, unit="image", desc=title, disable=not processes.is_main) as bar:
+    with ProgressBar(results, total=count, unit="image", desc=title, disable=not processes.is_main) as bar:
         try:
             for _, problem in bar:
                 if problem is None:
                     written += 1
                 else:
-                    tqdm.write(f"skipped: {problem}", file=sys.stderr)
+                    ProgressBar.write(f"skipped: {problem}", file=sys.stderr)
         except WriteError as error:
             error.there = f"; {written} of {count} maps are written, --resume makes the others"
             raise
