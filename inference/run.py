@@ -119,7 +119,8 @@ def write_maps(options: Namespace, plan: Plan, loaded: LoadedNetwork, processes:
         # Where another runtime computes, torch only resizes images, and its idle threads would spin on the same cores.
         prepare = None if network.name in TORCH else compute_alone
         results = make_maps(jobs, read, call, write, options.batch_size, timer, prepare)
-        result = RunResult(_show_progress(results, len(images), processes), timer.rates(len(images)))
+        written = _show_progress(results, len(images), processes)
+        result = RunResult(written, timer.rates(len(images), written))
         sync_disk(plan.output)
     except (OSError, ValueError) as error:
         processes.report_error(f"stops: {error}")
@@ -154,7 +155,7 @@ def summarize(plan: Plan, results: list[RunResult], loaded: LoadedNetwork, secon
     network = loaded.backend
     device = f"{network.device.type} in {network.precision} by {network.name}"
     processes = f", {len(results)} processes" if len(results) > 1 else ""
-    rates = f"; {StageRates.total(result.rates for result in results)}" if plan.images else ""
+    rates = f"; {StageRates.total(result.rates for result in results)}" if written else ""
     return (
         f"{written} images to {plan.output}{kept}: {speed} on {device}{processes}{rates}"
         + f"; {loaded.remark}" * bool(loaded.remark)

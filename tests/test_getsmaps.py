@@ -249,6 +249,14 @@ def test_broken_images_are_reported_and_the_rest_is_written(pictures, tmp_path, 
         assert re.search(rf"skipped: .*{name} cannot be read", err)
 
 
+def test_a_run_without_a_map_rates_no_stage(pictures, tmp_path, getsmaps):
+    (tmp_path / "text.png").write_text("no image at all")
+    status, out, _ = getsmaps("--input", tmp_path / "text.png", "--output", tmp_path / "maps")
+    assert status == 1
+    assert out.startswith("0 images to ")
+    assert "alone" not in out
+
+
 def test_listed_images_that_are_not_there_are_reported(pictures, tmp_path, getsmaps):
     (pictures / "list.txt").write_text("a.jpg\ngone.jpg\n")
     status, _, err = getsmaps("--input", pictures / "list.txt", "--output", tmp_path / "maps")
