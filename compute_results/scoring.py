@@ -240,7 +240,9 @@ def _score_image(
             problems[method] = one_line(error, 1000)
             continue
         scores |= found
-        maps[method] = MapFacts(int(read.values.max()), read.deep, read.warnings)
+        swapped = read.values.shape == mask.shape[::-1] != mask.shape
+        found_too = read.warnings | (FileWarning.SWAPPED if swapped else FileWarning(0))
+        maps[method] = MapFacts(int(read.values.max()), read.deep, found_too)
     return ImageOutcome(describe_mask(mask) if describe_masks else None, scores, mask_warnings, maps, problems)
 
 
