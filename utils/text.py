@@ -26,8 +26,13 @@ def read_text(path: Path | str, encoding: str = "utf-8-sig", newline: str | None
 def one_line(text: object, limit: int = 300) -> str:
     """What a file says, or an error about it, fit to be printed: one line, nothing but printable characters, cut."""
     line = " ".join(str(text)[: 2 * limit].split())
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = printable(line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def printable(name: str) -> str:
+    """Return a file's name with its control characters and undecodable bytes as escapes, such as \\n and \\udcff."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def encodable(text: str) -> str:
