@@ -395,6 +395,12 @@ def test_bad_input_is_one_clear_line(arguments, why, pictures, tmp_path, getsmap
     assert not (tmp_path / "maps").exists()
 
 
+def test_spaces_around_a_listed_name_may_be_part_of_it(pictures):
+    picture(pictures / " a .jpg")
+    (pictures / "spaces.txt").write_text(" a .jpg\n\tb.c.png \n")
+    assert [stem for stem, _ in images_at(pictures / "spaces.txt")] == [" a ", "b.c"]
+
+
 def test_a_list_names_an_image_once(pictures):
     (pictures / "twice.txt").write_text("a.jpg\nships/../a.jpg\n")
     with pytest.raises(ValueError, match="would write the same map, a"):
