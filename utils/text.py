@@ -4,6 +4,10 @@ import os
 import stat
 from pathlib import Path
 
+LFS_START = "version https://git-lfs"
+"""The first words of a Git LFS pointer, a small text in the place of a file that was not downloaded."""
+LFS_REMEDY = "get the file itself: git lfs install && git lfs pull"
+
 
 def read_text(path: Path | str, encoding: str = "utf-8-sig", newline: str | None = None) -> str:
     """Return the text of a file that the user names, without ever waiting for a pipe or a device.
@@ -20,7 +24,10 @@ def read_text(path: Path | str, encoding: str = "utf-8-sig", newline: str | None
     if kind := kinds.get(stat.S_IFMT(os.stat(path).st_mode)):
         raise OSError(f"{path} is {kind}, no regular file: write its content to a file, and name that")
     with open(path, encoding=encoding, newline=newline) as file:
-        return file.read()
+        text = file.read()
+    if text.startswith(LFS_START):
+        raise OSError(f"{path} is a Git LFS pointer, not the file; {LFS_REMEDY}")
+    return text
 
 
 def one_line(text: object, limit: int = 300) -> str:
