@@ -1,5 +1,6 @@
 """Show how far a command is: a bar on a terminal, and plain lines in a log."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -8,6 +9,8 @@ from tqdm import tqdm
 
 LINE_EVERY = 30.0
 """Seconds between two lines in a log."""
+VARIABLE = "SRAL_PROGRESS"
+"""Environment variable that, set to 'bar', asks for the bar in any case: for a program that shows it, such as QGIS."""
 _LINE = "{percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
@@ -19,7 +22,7 @@ class ProgressBar(tqdm):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._in_log = not (sys.stderr and sys.stderr.isatty())
+        self._in_log = os.environ.get(VARIABLE) != "bar" and not (sys.stderr and sys.stderr.isatty())
         self._next_line = time.monotonic() + LINE_EVERY
         if self._in_log:
             options |= {"leave": False, "mininterval": LINE_EVERY, "maxinterval": LINE_EVERY}

@@ -1,6 +1,7 @@
 """The progress of a command: a bar on a terminal, plain lines in a log."""
 
 import io
+import re
 import sys
 import time
 
@@ -29,6 +30,14 @@ def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -
     assert "skipped: a.png" in lines
     assert 3 <= len(lines) <= 5
     assert all(line.startswith("maps: ") and line.endswith("image/s]") for line in lines if line[0] == "m")
+
+
+def test_a_program_that_shows_the_bar_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRAL_PROGRESS", "bar")
+    monkeypatch.setattr(sys, "stderr", log := io.StringIO())
+    for _ in ProgressBar(range(3), unit="image"):
+        pass
+    assert re.findall(r"(\d+)%\|", log.getvalue())[-1] == "100"
 
 
 def test_a_short_run_leaves_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
