@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
 import argparse
 import itertools
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
@@ -87,10 +86,11 @@ def scene_map(path: Path, wishes: Wishes, network: SceneNetwork, folder: Path) -
     job = Job.of(str(path), wishes, network.backend.input_size)
     work = Work(folder, job.grid, "uint8")
     work.start({}, resume=False)
-    make_bands(job, work, list(range(job.grid.bands)), network.call, network.batch_size, lambda _: None)
-    height, width = job.grid.height, job.grid.width
-    levels = np.fromfile(work.map_file, np.uint8).reshape(height, width)
-    shutil.rmtree(folder)
+    try:
+        make_bands(job, work, list(range(job.grid.bands)), network.call, network.batch_size, lambda _: None)
+        levels = np.fromfile(work.map_file, np.uint8).reshape(job.grid.height, job.grid.width)
+    finally:
+        work.remove()
     return levels, job
 
 

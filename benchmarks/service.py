@@ -28,7 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+
+from utils.progress import ProgressBar
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_EVERY = 500
@@ -128,7 +129,7 @@ def main() -> None:
 
     start = time.perf_counter()
     with ThreadPoolExecutor(options.clients) as clients:
-        results = list(tqdm(clients.map(one, range(options.requests)), total=options.requests, unit="request"))
+        results = list(ProgressBar(clients.map(one, range(options.requests)), total=options.requests, unit="request"))
     seconds = time.perf_counter() - start
     ordinary = [taken for bad, _, taken in results if not bad]
     p50, p95, p99 = np.percentile(ordinary, (50, 95, 99)) * 1000

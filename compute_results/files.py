@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from datasets.file_warnings import FileWarning, warning_lines
 
-_OF_MAPS = FileWarning.COLORED | FileWarning.FRAMES | FileWarning.HIDDEN | FileWarning.DAMAGED
+_OF_MAPS = FileWarning.COLORED | FileWarning.FRAMES | FileWarning.HIDDEN | FileWarning.DAMAGED | FileWarning.SWAPPED
 _COLORED_MAPS = "maps hold colors, of which the luma is scored"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.catalog import MAP_SUFFIX, composed, describe_passed, image_files
+from datasets.catalog import MAP_SUFFIX, composed, describe_passed, image_files, lookalikes
 
 
 class MapMask(NamedTuple):
@@ -48,7 +48,8 @@ def find_masks(folder: Path) -> dict[str, Path]:
     for path in _files(folder, "masks"):
         stem = composed(path.relative_to(folder).with_suffix("").as_posix())
         if stem in masks:
-            raise ValueError(f"{masks[stem]} and {path} could both be the mask of {stem}: keep one of them")
+            remark = lookalikes([masks[stem], path])
+            raise ValueError(f"{masks[stem]} and {path} could both be the mask of {stem}{remark}: keep one of them")
         masks[stem] = path
     if not masks:
         raise ValueError(f"no mask in {folder}: give the folder that holds one image file for each mask")

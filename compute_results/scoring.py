@@ -27,7 +27,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from compute_results.files import FileFacts, MapFacts
 from compute_results.mask_features import MaskFeatures, describe_mask
@@ -37,6 +36,7 @@ from compute_results.protocols.own import files_read, own_figures, read_metric_f
 from compute_results.result import Gathered, ImageScores, Result
 from datasets.file_warnings import FileWarning
 from datasets.io import inspect_map, inspect_mask
+from utils.progress import ProgressBar
 from utils.text import one_line
 
 
@@ -147,7 +147,7 @@ def _gather(
     gathered = {(name, method): Gathered(PROTOCOLS[name].curves) for name in protocols for method in maps}
     masks: dict[str, MaskFeatures] = {}
     files = FileFacts()
-    shown = tqdm(outcomes, desc=label, total=len(images), unit="image", leave=False, disable=None)
+    shown = ProgressBar(outcomes, desc=label, total=len(images), unit="image", leave=False)
     for image, outcome in zip(images, shown, strict=True):
         for key, scores in outcome.scores.items():
             gathered[key].add(image.stem, scores)
@@ -240,7 +240,9 @@ def _score_image(
             problems[method] = one_line(error, 1000)
             continue
         scores |= found
-        maps[method] = MapFacts(int(read.values.max()), read.deep, read.warnings)
+        swapped = read.values.shape == mask.shape[::-1] != mask.shape
+        found_too = read.warnings | (FileWarning.SWAPPED if swapped else FileWarning(0))
+        maps[method] = MapFacts(int(read.values.max()), read.deep, found_too)
     return ImageOutcome(describe_mask(mask) if describe_masks else None, scores, mask_warnings, maps, problems)
 
 

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.catalog import Pair
 from datasets.file_warnings import FileWarning
@@ -19,15 +19,17 @@ from datasets.io import AS_STORED, Reading, resized
 from datasets.pairs import open_pair
 from datasets.transforms import UNCHANGED, Drawn, turn
 from utils.files import atomic_file
+from utils.progress import ProgressBar
 from utils.unfinished import remove_unfinished
 
 VIEWS = ("rgb", "ycbcr", "fine")
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the same files give another record."""
 
 _IDENTITY = "identity"
 _SHOWN = 5
+_Found = TypeVar("_Found")
 
 
 def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
@@ -84,6 +86,7 @@ class Records:
         self.detail = detail
         self.name = name
         self.reading = reading
+        self._warned: list[tuple[str, FileWarning]] = []
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -109,9 +112,28 @@ class Records:
         places = {pair: index for index, pair in enumerate(self.pairs)}
         return [places[pair] for pair in pairs]
 
+    def inspect(self) -> None:
+        """Read every pair once, so that errors are known before training starts, and `warnings` knows the others'.
+
+        Raises:
+            ValueError: pairs cannot be trained on; the message has their number and names the first.
+        """
+
+        def found(index: int) -> FileWarning | str:
+            try:
+                return open_pair(self.pairs[index], self.reading)[2]
+            except ValueError as error:
+                return f"{self.pairs[index].stem}: {error}"
+
+        bar = ProgressBar(_in_order(found, len(self)), f"reading {self.name}", len(self), leave=False, unit="pair")
+        all_found = list(bar)
+        _refuse_errors(self.name, len(self), [each for each in all_found if isinstance(each, str)])
+        named = zip(self.pairs, all_found, strict=True)
+        self._warned = [(pair.stem, each) for pair, each in named if isinstance(each, FileWarning) and each]
+
     def warnings(self) -> list[tuple[str, FileWarning]]:
-        """Return (stem, warnings) of the pairs that have any; empty without a cache."""
-        return []
+        """Return (stem, warnings) of the pairs that have any; without a cache, those that `inspect` found."""
+        return self._warned
 
     def _record(self, index: int) -> np.ndarray:
         pair = self.pairs[index]
@@ -268,20 +290,25 @@ def _build(
         header = {"descr": np.lib.format.dtype_to_descr(row_type), "fortran_order": False, "shape": (len(pairs),)}
         np.lib.format.write_array_header_2_0(file, header)
         label = f"caching {name} ({len(pairs) * row_type.itemsize / 1e9:.1f} GB)"
-        for found in tqdm(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair", disable=None):
+        for found in ProgressBar(_in_order(row, len(pairs)), label, len(pairs), leave=False, unit="pair"):
             if isinstance(found, str):
                 errors.append(found)
             elif not errors:
                 file.write(found.tobytes())
-        if errors:
-            more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-            raise ValueError(
-                f"{name}: {len(errors)} of {len(pairs)} pairs cannot be used: {'; '.join(errors[:_SHOWN])}{more} "
-                "(python -m datasets.check lists every error of a set)"
-            )
+        _refuse_errors(name, len(pairs), errors)
 
 
-def _in_order(row: Callable[[int], np.ndarray | str], count: int) -> Iterator[np.ndarray | str]:
+def _refuse_errors(name: str, count: int, errors: Sequence[str]) -> None:
+    """Raise ValueError where there are errors: how many of `count` pairs have some, and the first of them."""
+    if errors:
+        more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+        raise ValueError(
+            f"{name}: {len(errors)} of {count} pairs cannot be used: {'; '.join(errors[:_SHOWN])}{more} "
+            "(python -m datasets.check lists every error of a set)"
+        )
+
+
+def _in_order(row: Callable[[int], _Found], count: int) -> Iterator[_Found]:
     """Yield every row in order, computed by threads a few rows ahead: Pillow decodes without Python's lock."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

@@ -161,6 +161,14 @@ def composed(stem: str) -> str:
     return unicodedata.normalize("NFC", stem)
 
 
+def lookalikes(paths: list[Path]) -> str:
+    """Return a remark where the names of files differ in nothing that can be seen, or ''."""
+    stems = {path.stem for path in paths}
+    return (
+        " (composed and decomposed letters look alike)" if len(stems) > len({composed(stem) for stem in stems}) else ""
+    )
+
+
 def read_listing(listing: Path) -> list[str]:
     """Return the stems in a split's list, a UTF-8 text file with one stem or file name a line.
 
@@ -265,7 +273,8 @@ def _files_by_stem(folder: Path, where: str) -> dict[str, Path]:
     for stem, paths in files.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
-            raise ValueError(f"{where}: two files are called {stem}: {names} in {paths[0].parent}")
+            names += f" in {paths[0].parent}{lookalikes(paths)}"
+            raise ValueError(f"{where}: two files are called {stem}: {names}: keep one of them")
     return {stem: paths[0] for stem, paths in files.items()}
 
 
@@ -304,6 +313,11 @@ def _below(folder: Path, leave_out: Path | None, passed: Counter[str]) -> Iterat
             yield _stem(image.relative_to(folder).as_posix()), str(image)
 
 
+def _trimmed(line: str, home: str) -> str:
+    """Return a line of a list without the spaces around it, unless they are part of a file's name."""
+    return line if line != line.strip() and os.path.exists(os.path.join(home, line)) else line.strip()
+
+
 def _listed(listing: Path) -> list[tuple[str, str]]:
     """Return (stem, image) of each line."""
     try:
@@ -312,7 +326,7 @@ def _listed(listing: Path) -> list[tuple[str, str]]:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"{listing} is neither an image ({suffixes}) nor a UTF-8 list of images") from error
     home = os.path.abspath(listing.parent)
-    images = [os.path.normpath(os.path.join(home, line.strip())) for line in lines if line.strip()]
+    images = [os.path.normpath(os.path.join(home, _trimmed(line, home))) for line in lines if line.strip()]
     strangers = {os.path.dirname(image) for image in images if not image.startswith(os.path.join(home, ""))}
     shared = os.path.commonpath(strangers) if strangers else home
     below = tuple(os.path.join(folder, "") for folder in (home, shared))

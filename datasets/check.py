@@ -22,8 +22,6 @@ from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from tqdm import tqdm
-
 from datasets.alignment import Alignment
 from datasets.catalog import (
     DATASETS,
@@ -47,6 +45,7 @@ from datasets.pairs import ErrorKind, PairError, inspect_pair
 from datasets.raster import parse_bands, parse_range
 from datasets.report import Finding, Part, Report, as_json, as_text
 from utils.files import atomic_write
+from utils.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _check(
         for name, place in places.items():
             pairs, findings = _gather(place)
             done = pool.imap(partial(_inspect, reading=reading), pairs)
-            inspected = list(tqdm(done, name, len(pairs), leave=False, unit="pair", disable=None))
+            inspected = list(ProgressBar(done, name, len(pairs), leave=False, unit="pair"))
             seen += [(name, one) for one in inspected]
             report.parts[name] = _part(place, findings, inspected)
         for of, finding in _identical_images(seen, pool):
@@ -147,7 +146,7 @@ def _check(
 
 
 def _aligning(done: Iterable[Alignment | None], count: int) -> Iterable[Alignment | None]:
-    return tqdm(done, "near-duplicates", count, leave=False, unit="pair", disable=None)
+    return ProgressBar(done, "near-duplicates", count, leave=False, unit="pair")
 
 
 def _gather(place: _Place) -> tuple[list[Pair], list[Finding]]:

@@ -13,12 +13,17 @@ DARK_BELOW = 32
 DARK_SHARE = 1e-3
 """The part of values that may reach it all the same: dead pixels."""
 
+INVERTED_SHARE = 0.9
+"""The part of a mask's border that is foreground where it may be inverted; none of ORSSD's or EORSSD's training masks
+has more."""
+
 
 class FileWarning(IntFlag):
     """Unusual properties of a file; all fit into two bytes, for the cache.
 
     Of masks: EMPTY: no foreground: no pixel is 128 or more. FULL: every pixel is 255. GRAY: values other than 0 and
-    255. COLORED: colors, which count as foreground (in a map: colors, of which the luma is taken).
+    255. COLORED: colors, which count as foreground (in a map: colors, of which the luma is taken). INVERTED: most of
+    the mask and of its border is foreground. Of maps: SWAPPED: width and height are the mask's height and width.
     Of any file: TURNED: an EXIF orientation, which is not applied. DARK: an image all but black. FRAMES: several
     frames or pages, of which the first is read. HIDDEN: transparent or nodata pixels, whose stored values are read.
     DAMAGED: data that the decoder finds corrupt, and reads all the same.
@@ -35,12 +40,18 @@ class FileWarning(IntFlag):
     HIDDEN = 128
     LARGE = 256
     DAMAGED = 512
+    INVERTED = 1024
+    SWAPPED = 2048
 
 
 TEXTS = {
     FileWarning.GRAY: ("mask holds values between 0 and 255", "masks hold values between 0 and 255"),
     FileWarning.FULL: ("mask is all 255", "masks are all 255"),
     FileWarning.EMPTY: ("mask is empty", "masks are empty"),
+    FileWarning.INVERTED: (
+        "mask is foreground up to its border, as if black were the object",
+        "masks are foreground up to their border, as if black were the object",
+    ),
     FileWarning.COLORED: ("mask holds colors, read as foreground", "masks hold colors, read as foreground"),
     FileWarning.TURNED: (
         "image or mask has an EXIF orientation, which is not applied",
@@ -58,6 +69,10 @@ TEXTS = {
     FileWarning.DAMAGED: (
         "file is damaged, some of its pixels may be wrong: copy it again",
         "files are damaged, some of their pixels may be wrong: copy them again",
+    ),
+    FileWarning.SWAPPED: (
+        "map has its mask's width and height swapped, one of the two is turned",
+        "maps have their masks' width and height swapped, one of the two is turned",
     ),
     FileWarning.LARGE: (
         "image is more than 10 times as large as the network's input: small objects vanish; --scene reads windows",
@@ -78,8 +93,9 @@ def large_warning(own_size: tuple[int, int], size: tuple[int, int]) -> FileWarni
 
 
 def mask_warnings(mask: Image.Image | np.ndarray) -> FileWarning:
-    """Return EMPTY, FULL and GRAY of a mask, 8-bit gray."""
-    counts = np.bincount(np.asarray(mask).ravel(), minlength=256)
+    """Return EMPTY, FULL, GRAY and INVERTED of a mask, 8-bit gray."""
+    levels = np.asarray(mask)
+    counts = np.bincount(levels.ravel(), minlength=256)
     found = FileWarning(0)
     if not counts[128:].any():
         found |= FileWarning.EMPTY
@@ -87,6 +103,9 @@ def mask_warnings(mask: Image.Image | np.ndarray) -> FileWarning:
         found |= FileWarning.FULL
     if counts[1:255].any():
         found |= FileWarning.GRAY
+    if counts[:128].any() and 2 * counts[128:].sum() > levels.size:
+        border = np.concatenate([levels[0], levels[-1], levels[1:-1, 0], levels[1:-1, -1]])
+        found |= FileWarning.INVERTED if (border > 127).mean() > INVERTED_SHARE else FileWarning(0)
     return found
 
 

@@ -32,6 +32,8 @@ PERCENTILES = (0.5, 99.5)
 class Reader:
     """Reads windows of an open raster as 8-bit RGB and says which pixels are valid.
 
+    Where a TIFF file says that its least value is white, the lower bound becomes white and the upper one black.
+
     Args:
         dataset: what `open_raster` yields.
         bands: what `choose_bands` returned; None chooses them.
@@ -55,6 +57,7 @@ class Reader:
         self.estimated = known is None
         self.bounds: Bounds = known or self._estimate()
         self._table = None if self._palette is not None else _gray_table(self._kind(), self.bounds)
+        self._inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
 
     def read(
         self, row: int, column: int, height: int, width: int, shape: tuple[int, int] | None = None
@@ -107,6 +110,7 @@ class Reader:
         if self._palette is not None:
             return self._palette[values[0]][..., :3]
         gray = values if self._table is None and values.dtype == np.uint8 else self._gray(values)
+        gray = 255 - gray if self._inverted else gray
         distinct = sorted(set(self.bands))
         return np.stack([gray[distinct.index(band)] for band in self.bands], axis=-1)
 

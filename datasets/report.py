@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
 from datasets.near_duplicates import NearDuplicate
-from utils.text import encodable
+from utils.text import encodable, printable
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _count(findings: Iterable[Finding], is_error: bool) -> int:
 
 def _as_item(finding: Finding, shown: int) -> str:
     """Return an item of a Markdown list, with an error's names below it and a warning's after it."""
-    names = [*finding.names[:shown]]
+    names = [printable(name) for name in finding.names[:shown]]
     if len(finding.names) > shown:
         names.append(f"and {len(finding.names) - shown} more")
     count = f" ({len(finding.names)})" if names else ""

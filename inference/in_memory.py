@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -40,6 +40,10 @@ class ImageSaliency:
     ) -> None:
         self.network, self.input_size, self.reading = network, input_size, reading
         self.own_size, self.raw, self.output = own_size, raw, output
+
+    def __reduce__(self) -> NoReturn:
+        """Raise a TypeError: threads, devices and sessions belong to the process that loaded the network."""
+        raise TypeError("a loaded network cannot be copied or sent to a process: load it in each, by torch.hub.load")
 
     def __call__(self, images: Any) -> Any:
         """Return the map of an image, or the maps of a batch, which the network computes in one call.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from datasets.file_warnings import FileWarning, large_warning, warning_lines
 from datasets.io import inspect_pixels
@@ -24,6 +23,7 @@ from models.shipped import LIGHT
 from utils.devices import compute_alone, keep_freed_memory, thread_count
 from utils.files import WriteError, sync_disk
 from utils.outputs import errors_of_one_item
+from utils.progress import ProgressBar
 from utils.text import one_line
 
 TORCH = ("torch", "compile", "cudagraphs")
@@ -119,7 +119,8 @@ def write_maps(options: Namespace, plan: Plan, loaded: LoadedNetwork, processes:
         # Where another runtime computes, torch only resizes images, and its idle threads would spin on the same cores.
         prepare = None if network.name in TORCH else compute_alone
         results = make_maps(jobs, read, call, write, options.batch_size, timer, prepare)
-        result = RunResult(_show_progress(results, len(images), processes), timer.rates(len(images)))
+        written = _show_progress(results, len(images), processes)
+        result = RunResult(written, timer.rates(len(images), written))
         sync_disk(plan.output)
     except (OSError, ValueError) as error:
         processes.report_error(f"stops: {error}")
@@ -133,13 +134,13 @@ def _show_progress(results: Iterable[tuple[Path, str | None]], count: int, proce
     """Show a progress bar and print the message of each skipped image; return the number of maps written."""
     written = 0
     title = f"maps of process 1 of {processes.count}" if processes.count > 1 else "maps"
-    with tqdm(results, total=count, unit="image", desc=title, disable=not processes.is_main) as bar:
+    with ProgressBar(results, total=count, unit="image", desc=title, disable=not processes.is_main) as bar:
         try:
             for _, problem in bar:
                 if problem is None:
                     written += 1
                 else:
-                    tqdm.write(f"skipped: {problem}", file=sys.stderr)
+                    ProgressBar.write(f"skipped: {problem}", file=sys.stderr)
         except WriteError as error:
             error.there = f"; {written} of {count} maps are written, --resume makes the others"
             raise
@@ -154,7 +155,7 @@ def summarize(plan: Plan, results: list[RunResult], loaded: LoadedNetwork, secon
     network = loaded.backend
     device = f"{network.device.type} in {network.precision} by {network.name}"
     processes = f", {len(results)} processes" if len(results) > 1 else ""
-    rates = f"; {StageRates.total(result.rates for result in results)}" if plan.images else ""
+    rates = f"; {StageRates.total(result.rates for result in results)}" if written else ""
     return (
         f"{written} images to {plan.output}{kept}: {speed} on {device}{processes}{rates}"
         + f"; {loaded.remark}" * bool(loaded.remark)

@@ -76,8 +76,13 @@ class StageTimer:
             with self._lock:
                 self._seconds[name] += seconds
 
-    def rates(self, images: int) -> StageRates:
-        """Return the rates of the stages, which have processed `images` images up to now."""
+    def rates(self, images: int, written: int) -> StageRates:
+        """Return the rates of the stages up to now.
+
+        Args:
+            images: number of images that were read, or found to be unreadable.
+            written: number of images that went through the network and were written.
+        """
         seconds = self._seconds
         network = seconds["calls"]
         if self.network_threads is not None:
@@ -85,12 +90,12 @@ class StageTimer:
             others = seconds["reading"] + seconds["writing"]
             network = (time.process_time() - self._cpu_start - others) / self.network_threads
 
-        def rate(taken: float) -> float:
-            return images / max(taken, 1e-9)
+        def rate(count: int, taken: float) -> float:
+            return count / max(taken, 1e-9)
 
         return StageRates(
-            rate(seconds["reading"] / self.workers),
-            rate(network),
-            rate(seconds["writing"] / self.workers),
+            rate(images, seconds["reading"] / self.workers),
+            rate(written, network),
+            rate(written, seconds["writing"] / self.workers),
             seconds["waiting"] / (time.perf_counter() - self._wall_start),
         )

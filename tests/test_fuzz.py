@@ -1,6 +1,6 @@
 """Damaged weights, configurations and plans of sweeps: accepted, or refused in one line; no traceback, no hang.
 
-FUZZ=10000 tries as many of them; a seed is the number of an input.
+FUZZ=10000 tries as many of them, FUZZ_SEED=20000 starts there; a seed is the number of an input.
 """
 
 import copy
@@ -22,6 +22,7 @@ from tools.sweep import main as sweep
 from training.config import parse
 
 FUZZ = int(os.environ.get("FUZZ", "120"))
+FIRST = int(os.environ.get("FUZZ_SEED", "0"))
 SECONDS = 20
 LEAVES = [
     None, -1, 0, 1e400, float("nan"), "", "x" * 400, [], {}, [[1]], {"a": {"b": 1}}, True, "ä\n", 10**30, "[", "null",
@@ -88,7 +89,7 @@ def test_damaged_files_are_accepted_or_refused_in_one_line(small_weights: Path, 
     file, counts = tmp_path / "file.yaml", Counter[str]()
     usual = signal.signal(signal.SIGALRM, late)
     try:
-        for seed in range(FUZZ):
+        for seed in range(FIRST, FIRST + FUZZ):
             chance = random.Random(seed)
             kind = ("weights", "weights", "configuration", "configuration", "plan")[seed % 5]
             text = chance.choice(texts) if kind == "configuration" else yaml.safe_dump(plan).encode()

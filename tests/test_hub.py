@@ -1,6 +1,7 @@
 """hubconf.py gives the networks from any folder, whoever else has a `datasets` or a `models`."""
 
 import json
+import pickle
 import subprocess
 import sys
 import warnings
@@ -198,3 +199,9 @@ def test_values_that_would_be_guessed_are_refused(image, why, small_weights):
         load("saliency", weights=str(small_weights))(image)
     with pytest.raises(ValueError, match="choose image or float"):
         load("saliency", weights=str(small_weights), output="png")
+
+
+def test_what_cannot_be_sent_to_a_process_says_what_to_do(small_weights):
+    saliency = load("saliency", weights=str(small_weights))
+    with pytest.raises(TypeError, match=r"load it in each, by torch\.hub\.load"):
+        pickle.dumps(saliency)

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from datasets.catalog import DATASETS, Pair, find_pairs
 from datasets.io import resized
@@ -30,6 +29,7 @@ from datasets.pairs import inspect_pair, open_pair
 from datasets.split import VALIDATION_SEED, split_validation
 from utils.files import atomic_file
 from utils.outputs import check_folder
+from utils.progress import ProgressBar
 
 IMAGES_PER_MOSAIC = 16
 WINDOWS_PER_MOSAIC = 8
@@ -165,7 +165,7 @@ def main() -> None:
             if not sound:
                 raise ValueError(f"no training pair of {options.root} can be used: python -m datasets.check lists why")
             windows = pool.map(partial(write_mosaic, pairs=sound, options=options), mosaics)
-            count = sum(tqdm(windows, total=len(mosaics), unit="mosaic"))
+            count = sum(ProgressBar(windows, total=len(mosaics), unit="mosaic"))
             whole = sum(pool.map(partial(write_whole, options=options), sound, chunksize=16))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

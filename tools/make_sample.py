@@ -19,11 +19,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from tools.scenery.kinds import kind_at
 from tools.scenery.scene import render_scene
 from utils.files import temporary_folder
+from utils.progress import ProgressBar
 
 TRAIN, TEST, SEED = 200, 40, 2021
 MARKER = "sample.json"
@@ -102,7 +102,7 @@ def _paths(root: Path, split: str, number: int) -> tuple[Path, Path]:
 def _render_all(tasks: list[tuple], workers: int) -> None:
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         done = pool.map(_render, tasks, chunksize=4) if pool else map(_render, tasks)
-        for _ in tqdm(done, total=len(tasks), desc="rendering the sample set", unit="image", leave=False, disable=None):
+        for _ in ProgressBar(done, total=len(tasks), desc="rendering the sample set", unit="image", leave=False):
             pass
 
 

@@ -142,7 +142,7 @@ class Sweep(BaseModel):
         for name, baseline in self.baselines.items():
             if not re.fullmatch(r"\w[\w.+-]*", name):
                 raise ValueError(f"run {name!r}: the name becomes a folder; make it of letters, digits and ._+-")
-            if baseline not in self.runs:
+            if baseline not in [*self.runs]:  # whatever its type is
                 raise ValueError(f"run {name}: its baseline {baseline!r} is none of {', '.join(self.runs)}")
         for name, root in self.test.items():
             if not Path(root).is_dir():

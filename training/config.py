@@ -33,7 +33,7 @@ from training.optimizer_config import OptimizerConfig
 from training.run_argument import with_run
 from utils.config import STRICT, explained, nearest
 from utils.device_names import check_device_name
-from utils.text import one_line, read_text
+from utils.text import encodable, one_line, printable, read_text
 
 Device = Annotated[str, AfterValidator(check_device_name)]
 
@@ -296,6 +296,9 @@ def _refuse_old_options(arguments: Sequence[str]) -> None:
 
 def _validated(values: dict[str, Any]) -> TrainingConfig:
     """Return the settings of nested dicts. Raises a ValueError of one line that names key and value."""
+    for key, value in flatten(values).items():
+        if isinstance(value, str) and encodable(value) != value:
+            raise ValueError(f"{key} {printable(value)} is not UTF-8: rename it, or use a locale such as C.UTF-8")
     try:
         return TypeAdapter(TrainingConfig).validate_json(json.dumps(values))  # JSON: lists may become tuples
     except ValidationError as error:

@@ -92,9 +92,12 @@ def _open_records(
 
 def _open(settings: TrainingConfig, pairs: list[Pair], detail: float, use_cache: bool) -> Records:
     size, name, reading = settings.detector.input_size, settings.data.dataset, settings.data.reading
-    if settings.data.cache is None or not use_cache or not pairs:
-        return Records(pairs, size, detail, name, reading)
-    return open_cache(pairs, size, detail, settings.data.cache, name, reading)
+    if settings.data.cache is not None and use_cache and pairs:
+        return open_cache(pairs, size, detail, settings.data.cache, name, reading)
+    records = Records(pairs, size, detail, name, reading)
+    if use_cache:
+        records.inspect()
+    return records
 
 
 def cache_size(settings: TrainingConfig, training: int, validation: int) -> int:

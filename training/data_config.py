@@ -35,7 +35,7 @@ class DataConfig:
             test split is not read.
         validation_seed: seed of that split. It differs from the run's seed, so that runs with several seeds share it.
         cache: folder of the decoded and resized images (about 1.1 MB each at 224×224, more with crops). Runs on the
-            same pairs share it; null decodes the files in every epoch.
+            same pairs share it; null reads all files once before training, and again in every epoch.
         workers: processes that load data; 0 loads in the training process, which is enough for a CPU with a cache.
         augmentation: random changes of a training sample.
     """

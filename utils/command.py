@@ -56,6 +56,7 @@ def begin(remark: str = "") -> None:
     if not _is_program(sys._getframe(1)):
         return
     _Command.process, _Command.remark = os.getpid(), remark
+    _open_standard_streams()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(message)}\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -64,6 +65,14 @@ def begin(remark: str = "") -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, _handle)
+
+
+def _open_standard_streams() -> None:
+    """Open closed standard streams (`>&-`) on the null device: a data file would get their number otherwise."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, os.O_RDWR)  # of the free numbers, so the stream's own
+            setattr(sys, name, os.fdopen(lowest, "r" if name == "stdin" else "w", closefd=False))
 
 
 def say_when_stopped(remark: str) -> None:

@@ -4,6 +4,8 @@ import json
 import zipfile
 from pathlib import Path
 
+from utils.text import LFS_REMEDY, LFS_START
+
 _STARTS = {
     b"\x1f\x8b": ("a gzip archive", "unpack it first"),
     b"BZh": ("a bzip2 archive", "unpack it first"),
@@ -31,19 +33,11 @@ def what_it_is(path: Path) -> tuple[str, str]:
     Args:
         path: a file or folder that exists; nothing but its first bytes is read, and no pipe or device.
     """
-    if path.is_dir():
-        return "a folder", "name a file in it"
-    if not path.is_file():
-        return "no regular file", "name a file"
+    if found := _no_content(path):
+        return found
     with path.open("rb") as file:
         start = file.read(4096)
     size = path.stat().st_size
-    if not start:
-        return "empty (0 bytes)", "copy or download it again"
-    if start.startswith(b"version https://git-lfs"):
-        wanted = next((line.split()[1].decode() for line in start.splitlines() if line.startswith(b"size ")), "")
-        whole = f" for a file of {int(wanted):,} bytes" if wanted.isdigit() and len(wanted) < 16 else ""
-        return f"a Git LFS pointer{whole}", "get the file itself: git lfs install && git lfs pull"
     if path.suffix == ".onnx":
         return "an ONNX network", "give the .safetensors that it was made from"
     if not start.strip(b"\x00"):
@@ -60,6 +54,38 @@ def what_it_is(path: Path) -> tuple[str, str]:
     if int.from_bytes(start[:8], "little") > 0 and start[8:9] == b"{":
         return _safetensors(start, size)
     return _text(start)
+
+
+def refuse_no_content(path: Path) -> None:
+    """Raise an error of one line unless an exported network's file is there and is not another file in its place.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, an empty file, a Git LFS pointer or a web page.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"weights {path}: no such file")
+    if found := _no_content(path):
+        raise ValueError(f"weights {path}: {': '.join(found)}")
+
+
+def _no_content(path: Path) -> tuple[str, str] | None:
+    """Return what stands in a file's place, and what to do; None for a file with content of its own."""
+    if path.is_dir():
+        return "a folder", "name a file in it"
+    if not path.is_file():
+        return "no regular file", "name a file"
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if not start:
+        return "empty (0 bytes)", "copy or download it again"
+    if start.startswith(LFS_START.encode()):
+        wanted = next((line.split()[1].decode() for line in start.splitlines() if line.startswith(b"size ")), "")
+        whole = f" for a file of {int(wanted):,} bytes" if wanted.isdigit() and len(wanted) < 16 else ""
+        return f"a Git LFS pointer{whole}", LFS_REMEDY
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<head")):
+        return "a web page (HTML)", "download the file itself: the page was saved in its place"
+    return None
 
 
 def _zip(path: Path) -> tuple[str, str]:
@@ -87,8 +113,6 @@ def _safetensors(start: bytes, size: int) -> tuple[str, str]:
 
 def _text(start: bytes) -> tuple[str, str]:
     head = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "a web page (HTML)", "download the file itself: the page was saved in its place"
     if head.startswith(b"<?xml") and b"<error" in head:
         return "a server's error message (XML)", "download the file again"
     if head.startswith((b"<?xml", b"<net")):

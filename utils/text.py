@@ -4,6 +4,10 @@ import os
 import stat
 from pathlib import Path
 
+LFS_START = "version https://git-lfs"
+"""The first words of a Git LFS pointer, a small text in the place of a file that was not downloaded."""
+LFS_REMEDY = "get the file itself: git lfs install && git lfs pull"
+
 
 def read_text(path: Path | str, encoding: str = "utf-8-sig", newline: str | None = None) -> str:
     """Return the text of a file that the user names, without ever waiting for a pipe or a device.
@@ -20,14 +24,22 @@ def read_text(path: Path | str, encoding: str = "utf-8-sig", newline: str | None
     if kind := kinds.get(stat.S_IFMT(os.stat(path).st_mode)):
         raise OSError(f"{path} is {kind}, no regular file: write its content to a file, and name that")
     with open(path, encoding=encoding, newline=newline) as file:
-        return file.read()
+        text = file.read()
+    if text.startswith(LFS_START):
+        raise OSError(f"{path} is a Git LFS pointer, not the file; {LFS_REMEDY}")
+    return text
 
 
 def one_line(text: object, limit: int = 300) -> str:
     """What a file says, or an error about it, fit to be printed: one line, nothing but printable characters, cut."""
     line = " ".join(str(text)[: 2 * limit].split())
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = printable(line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def printable(name: str) -> str:
+    """Return a file's name with its control characters and undecodable bytes as escapes, such as \\n and \\udcff."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def encodable(text: str) -> str:

@@ -19,6 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from utils.files import atomic_write
+from utils.outputs import refuse_inputs
 from utils.text import one_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,9 +63,13 @@ def main() -> None:
         model = onnx.load(options.weights)
         pairs = without_quantized_activations(model)
         onnx.checker.check_model(model, full_check=True)
-        atomic_write(options.output, model.SerializeToString())
     except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
         sys.exit(f"error: {options.weights}: {one_line(error)}: give an int8 ONNX file of inference.export")
+    try:
+        refuse_inputs(options.output, [options.weights], "OUTPUT")
+        atomic_write(options.output, model.SerializeToString())
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {one_line(error)}")
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, {pairs} quantized activations removed")
 
 

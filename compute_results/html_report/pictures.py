@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from datasets.io import open_image, open_mask, read_map
 from utils.files import atomic_write
+from utils.progress import ProgressBar
 
 THUMBNAIL = 128
 """The longer side of a thumbnail in pixels."""
@@ -97,7 +97,7 @@ def make_pictures(scenes: Sequence[Scene], folder: Path, side: int, workers: int
     kept = [_existing(folder, _key(scene, side)) for scene in scenes]
     to_make = [scene for scene, there in zip(scenes, kept, strict=True) if there is None]
     task = partial(_make, folder, side)
-    bar = tqdm(_run(task, to_make, min(workers, len(to_make))), "pictures", len(to_make), leave=False, disable=None)
+    bar = ProgressBar(_run(task, to_make, min(workers, len(to_make))), "pictures", len(to_make), leave=False)
     made = iter(bar)
     found = [next(made) if there is None else there for there in kept]
     bar.close()

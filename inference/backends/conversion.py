@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.file_kind import refuse_no_content
 from utils.files import WriteError, atomic_write
 from utils.user_cache import cache_folder, find_cached, remove_unused
 
@@ -66,9 +67,8 @@ def converted(weights: Path, requirements: str) -> "Path | bytes | Detector | Ho
 
 
 def find_converted(weights: Path) -> Path | None:
-    """Return the graph of a weights file in the cache, or None. Raise FileNotFoundError if there is no such file."""
-    if not weights.is_file():
-        raise FileNotFoundError(f"weights {weights}: no such file")
+    """Return the graph of a weights file in the cache, or None; raise errors as `refuse_no_content` does."""
+    refuse_no_content(weights)
     folder = _folder()
     return find_cached(folder, _name(weights)) if folder and folder.is_dir() else None
 

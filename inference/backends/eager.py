@@ -1,6 +1,5 @@
 """Run the folded network with torch, operation by operation."""
 
-import warnings
 from threading import Lock
 from typing import ClassVar
 
@@ -72,7 +71,7 @@ class TorchEager:
                 this process was forked after the network was loaded and cannot compute with it.
         """
         pixels = np.ascontiguousarray(pixels)
-        self._check_process()
+        self.owner.check(self.name)  # MKL may wait forever for a lock that another thread held
         try:
             if self.device.type == "cpu":
                 return self.run(pixels)
@@ -83,18 +82,6 @@ class TorchEager:
                 return self.run(pixels)
         except torch.OutOfMemoryError as error:
             raise ValueError(f"a batch of {len(pixels)} does not fit into the GPU's memory: use less") from error
-
-    def _check_process(self) -> None:
-        if self.owner.is_here:
-            return
-        if self.device.type != "cpu":
-            self.owner.check(self.name)
-        self.owner = Owner()
-        warnings.warn(
-            "this process was forked after the network was loaded, and computes on one thread: load the network in "
-            "each process for more",
-            stacklevel=3,
-        )
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """Return what `__call__` returns; subclasses run the network in another way."""

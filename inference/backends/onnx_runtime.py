@@ -9,6 +9,7 @@ import torch
 from inference.backends.processes import Owner
 from inference.export.header import INPUT, SALIENCY, Header, read_header
 from utils.devices import find_device, optional, thread_count
+from utils.file_kind import refuse_no_content
 from utils.text import one_line
 
 if TYPE_CHECKING:  # they import timm, which a file does not need
@@ -53,8 +54,8 @@ class OnnxRuntime:
         self.runtime = optional("onnxruntime", REQUIREMENTS)
         self.device = self._find_device(device, local_index)
         if isinstance(source, Path | bytes):
-            if isinstance(source, Path) and not source.is_file():
-                raise FileNotFoundError(f"weights {source}: no such file")
+            if isinstance(source, Path):
+                refuse_no_content(source)
             path = source if isinstance(source, Path) else Path("network.onnx")
             self.session = self._open(str(source) if isinstance(source, Path) else source, str(path))
             self._set_header(read_header(path, self.session.get_modelmeta().custom_metadata_map), precision)

@@ -15,6 +15,7 @@ from inference.backends.shapes import MAX_RUNNERS, Shape
 from inference.export.header import MAP, Header, read_header
 from models.resize import OUTPUT_SCALE
 from utils.devices import optional, thread_count
+from utils.file_kind import refuse_no_content
 from utils.text import one_line
 
 if TYPE_CHECKING:  # they import timm, which a file does not need
@@ -150,9 +151,11 @@ def read_openvino(core: Any, source: Path | bytes) -> tuple[Any, Header]:
     path = source if isinstance(source, Path) else Path("network.onnx")
     tensors = path.with_suffix(".bin") if path.suffix == ".xml" else None
     for file in (path, tensors) if isinstance(source, Path) else ():
-        if file is not None and not file.is_file():
+        if file is not None and not file.exists():
             hint = "; OpenVINO's .xml and .bin belong together" * (tensors is not None)
             raise FileNotFoundError(f"weights {file}: no such file{hint}")
+        if file is not None:
+            refuse_no_content(file)
     try:
         model = core.read_model(source)
         name = "sral" if tensors else "framework"  # where OpenVINO keeps an ONNX file's metadata

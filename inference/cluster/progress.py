@@ -4,11 +4,10 @@ import sys
 import time
 from collections import Counter
 
-from tqdm import tqdm
-
 from inference.cluster.engine import Totals
 from inference.cluster.manifest import Row
 from inference.cluster.worker import STAGES
+from utils.progress import ProgressBar
 
 SHOWN = 20
 """Failures that are printed as they come; the manifest has all."""
@@ -34,7 +33,7 @@ class Progress:
         self.kinds: Counter[str] = Counter()
         self.start = time.monotonic()
         self._end: float | None = None
-        self._bar = tqdm(total=total, unit=unit, desc="maps", smoothing=0.05)
+        self._bar = ProgressBar(total=total, unit=unit, desc="maps", smoothing=0.05)
         self._pixels = 0.0  # of parts of scenes whose rows are to come
 
     def add(self, row: Row) -> None:
@@ -59,7 +58,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line on standard error, above the bar."""
-        tqdm.write(line, file=sys.stderr)
+        ProgressBar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """Stop the clock, and leave the bar as it is."""

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from inference.distributed import ProcessGroup
 from inference.scenes.engine import make_bands
@@ -23,6 +22,7 @@ from inference.scenes.sources import Scene, find_scenes
 from inference.scenes.work import JOB, Work
 from utils.devices import trim_memory
 from utils.files import move_into_place
+from utils.progress import ProgressBar
 
 FORMAT = 1
 """Raised when bands of an earlier version must not be resumed."""
@@ -136,7 +136,7 @@ def _make_own(job: Job, work: Work, bands: list[int], network: SceneNetwork, pro
     areas = [job.grid.area(band, 0) for band in bands]
     total = sum(area.height for area in areas) * job.grid.width
     title = f"process 1 of {processes.count}: " if processes.count > 1 else ""
-    with tqdm(
+    with ProgressBar(
         total=total, unit="Mpx", unit_scale=1e-6, desc=title, bar_format=BAR, disable=not processes.is_main
     ) as bar:
         make_bands(job, work, bands, network.call, network.batch_size, bar.update)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.mosaic import Mosaic, Placed, build_mosaic, false_alarms, recalls, scores, seam_ratio
-from benchmarks.mosaics import choose_pairs
+from benchmarks.mosaics import choose_pairs, scene_map
 from datasets.catalog import find_pairs
 from datasets.io import open_image, read_mask
 from datasets.split import split_validation
+from inference.scenes.job import Wishes
 from inference.scenes.windows import Axis
 from tests.helpers import ROOT, run_script
 
@@ -95,6 +96,18 @@ def test_the_command_prints_its_tables(training_pairs, tmp_path, small_weights, 
     out = capsys.readouterr().out
     for row in ("| each image by itself |", "| 64 | 0.5 |", "| 96,192 | 0.5 |", "| overlap | seam ratio |"):
         assert row in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosaic.json", "mosaic.tif"]
+
+
+def test_the_work_folder_goes_after_an_error(training_pairs, tmp_path):
+    def failing(_: np.ndarray) -> np.ndarray:
+        raise ValueError("out of order")
+
+    mosaic = build_mosaic(find_pairs("ORSSD", training_pairs, "train"), tmp_path / "mosaic.tif")
+    network = Namespace(backend=Namespace(input_size=(64, 64)), batch_size=2, call=failing)
+    with pytest.raises(ValueError, match="out of order"):
+        scene_map(mosaic.path, Wishes(), network, tmp_path / ".work")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mosaic.json", "mosaic.tif"]
 
 
 def test_the_validation_part_is_what_training_holds_back(training_pairs):

@@ -81,6 +81,17 @@ def test_masks_without_foreground_are_remarked_on(score, tmp_path):
     assert "masks: 4 masks are empty" in done.stderr
 
 
+def test_turned_maps_and_inverted_masks_are_remarked_on(score, tmp_path):
+    save(tmp_path / "A" / "1.png", np.zeros((50, 40), np.uint8))
+    save(tmp_path / "A" / "2.png", np.zeros((25, 20), np.uint8))
+    mask = np.asarray(Image.open(tmp_path / "masks" / "3.png"))
+    save(tmp_path / "masks" / "3.png", 255 - mask)
+    done = score()
+    assert done.returncode == 0
+    assert "A on masks: 1 map has its mask's width and height swapped, one of the two is turned (1)" in done.stderr
+    assert "masks: 1 mask is foreground up to its border, as if black were the object (3)" in done.stderr
+
+
 def test_the_output_is_tried_before_anything_is_scored(score, tmp_path):
     (tmp_path / "file").touch()
     done = score(output="file/scores")

@@ -125,6 +125,17 @@ def test_mask_warnings_are_kept(pairs: list[Pair], tmp_path: Path) -> None:
         assert found == [("0", FileWarning.EMPTY), ("2", FileWarning.FULL)]
 
 
+def test_without_a_cache_errors_and_warnings_are_known_before_the_first_batch(pairs: list[Pair]) -> None:
+    Image.new("L", (60, 50), 255).save(pairs[2].mask)
+    records = Records(pairs, SIZE, 1.0, "set")
+    records.inspect()
+    assert records.warnings() == [("2", FileWarning.FULL)]
+    pairs[1].image.write_bytes(pairs[1].image.read_bytes()[:100])
+    pairs[4].mask.unlink()
+    with pytest.raises(ValueError, match=r"set: 2 of 6 pairs cannot be used: 1: .*1\.jpg.*; 4: .*4\.png is not there"):
+        records.inspect()
+
+
 def build_and_report(pairs: list[Pair], folder: Path, queue: multiprocessing.Queue) -> None:
     decoded = []
     datasets.cache.read_record = lambda pair, *a: decoded.append(pair.stem) or READ_RECORD(pair, *a)

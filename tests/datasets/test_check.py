@@ -224,6 +224,13 @@ def test_a_pipe_does_not_hold_it_up(tmp_path: Path) -> None:
     assert "a.jpg is a pipe, no regular file" in as_text(check_dataset("sample", tmp_path))
 
 
+def test_a_name_with_a_line_break_keeps_its_line(tmp_path: Path) -> None:
+    mask(pair(tmp_path, "train", "two\nlines\u202e", 1)[1], inside=0)
+    report = check_dataset("sample", tmp_path)
+    assert "(1): two\\nlines\\u202e\n" in as_text(report)
+    assert "two\nlines\u202e" in json.loads(as_json(report))["parts"]["train"]["findings"][0]["names"]
+
+
 def test_long_lists_are_cut_short_in_the_text_alone(tmp_path: Path) -> None:
     for number in range(30):
         mask(pair(tmp_path, "train", f"{number:02}", number)[1], inside=0)

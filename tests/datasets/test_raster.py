@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.io import open_image
 from datasets.raster import choose_bands, describe, open_raster, parse_bands, parse_range
 from datasets.raster_reader import Reader, read_rgb
 
@@ -53,6 +54,17 @@ def write(tmp_path) -> Callable[..., Path]:
 
 def bands_of(rgb: np.ndarray) -> np.ndarray:
     return np.moveaxis(rgb, 2, 0)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_file_whose_least_value_is_white_is_inverted_as_pillow_does(write, rgb, deep):
+    values = rgb[..., 0].astype(np.uint16) * 257 if deep else rgb[..., 0]
+    path = write(values[None], photometric="MINISWHITE")
+    asked = ((1, 1, 1), (0.0, 65535.0)) if deep else (None, None)
+    seen = read_rgb(path, *asked)[0]
+    assert np.array_equal(seen, np.repeat(255 - rgb[..., :1], 3, axis=2))
+    if not deep:
+        assert np.array_equal(seen, np.asarray(open_image(path)))
 
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])

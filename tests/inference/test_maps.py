@@ -76,6 +76,11 @@ def test_two_masks_of_one_stem_are_both_named(tmp_path):
         matched(tmp_path, ["7.png", "7.jpg"], [])
 
 
+def test_names_that_look_alike_are_said_to(tmp_path):
+    with pytest.raises(ValueError, match=r"mask of é \(composed and decomposed letters look alike\): keep one"):
+        matched(tmp_path, ["\xe9.png", "e\u0301.png"], [])
+
+
 def test_missing_folders_and_folders_without_masks_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_masks(tmp_path / "nowhere")

@@ -44,7 +44,7 @@ def run(jobs, read=read, network=network, write=write, workers=2, network_thread
     """What the pipeline yields, and its stages' rates."""
     timer = StageTimer(workers, network_threads)
     done = list(make_maps(jobs, read, network, write, BATCH, timer))
-    return done, timer.rates(len(done))
+    return done, timer.rates(len(done), sum(problem is None for _, problem in done))
 
 
 @pytest.mark.parametrize("slow", ["reading", "network", "writing"])
@@ -205,6 +205,17 @@ def test_a_run_without_images_has_no_rates():
     done, rates = run([])
     assert done == []
     assert (rates.reading, rates.network, rates.writing) == (0, 0, 0)
+
+
+def test_skipped_images_count_as_read_alone():
+    def unreadable(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        work(1)
+        raise ValueError("it cannot be read")
+
+    done, rates = run(numbered(8), unreadable)
+    assert len(done) == 8
+    assert rates.reading > 0
+    assert (rates.network, rates.writing) == (0, 0)
 
 
 def test_readers_leave_cores_to_a_network_on_the_cpu_and_to_other_processes(monkeypatch):

@@ -32,9 +32,9 @@ def test_threads_make_the_maps_of_one(network: Backend) -> None:
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_forked_process_computes_or_says_what_to_do(network: Backend) -> None:
+def test_a_forked_process_says_what_to_do(network: Backend) -> None:
     pixels = np.zeros((1, *network.input_size, 3), np.uint8)
-    before, threads = network(pixels), torch.get_num_threads()
+    threads = torch.get_num_threads()
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
 
@@ -54,11 +54,8 @@ def test_a_forked_process_computes_or_says_what_to_do(network: Backend) -> None:
     child.kill()
     assert not alive, "it hangs"
     answer = answers.get()
-    if network.name == "torch":
-        assert answer == pytest.approx(before.mean(), abs=1e-5)
-    else:
-        assert answer.startswith(f"backend {network.name}: the network was loaded before this process was forked")
-        assert "load it in each process" in answer
+    assert answer.startswith(f"backend {network.name}: the network was loaded before this process was forked")
+    assert "load it in each process" in answer
 
 
 def test_many_threads_share_the_runners_of_many_shapes() -> None:

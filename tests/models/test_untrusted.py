@@ -539,12 +539,15 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_bomb_ends_the_child_alone(case, somewhere):
+def test_a_bomb_ends_the_child_alone(case, somewhere, tmp_path_factory, monkeypatch):
     """The real child, as commands start it; this process goes on with one line, and leaves no file behind."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     somewhere.write_bytes(BOMBS[case])
-    before = set(Path(tempfile.gettempdir()).glob("tmp*"))
     assert "not a plain state dict" in refusal(read_checkpoint, somewhere)
-    assert set(Path(tempfile.gettempdir()).glob("tmp*")) <= before
+    assert tempfile.gettempdir() == str(temporary)
+    assert not list(temporary.iterdir())
     assert os.listdir() == [somewhere.name]
 
 

@@ -103,3 +103,11 @@ def test_bad_input_is_one_line(what, why, tmp_path):
     with pytest.raises(SystemExit, match=why):
         main([str(path), "--output", str(tmp_path / "out.safetensors")])
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_its_own_input_is_not_overwritten(tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"a graph")
+    with pytest.raises(SystemExit, match="which this command reads: give another name"):
+        main([str(path), "--output", str(path)])
+    assert path.read_bytes() == b"a graph"

@@ -60,3 +60,12 @@ def test_bad_input_is_one_line(name, why, file, tmp_path):
     with pytest.raises(SystemExit, match=why):
         main([str(tmp_path / name), "--output", str(tmp_path / "out.safetensors")])
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_its_own_input_is_not_overwritten(file, tmp_path):
+    source, link = tmp_path / "lite0.pth", tmp_path / "link.safetensors"
+    source.write_bytes(file.read_bytes())
+    link.symlink_to(source)
+    with pytest.raises(SystemExit, match="which this command reads: give another name"):
+        main([str(source), "--output", str(link)])
+    assert source.read_bytes() == file.read_bytes()

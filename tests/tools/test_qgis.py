@@ -79,8 +79,9 @@ def test_the_environment_is_the_commands_own(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/usr/share/qgis/python")
     feedback = Feedback()
-    script.run([sys.executable, "-c", "import os; print(os.environ.get('PYTHONPATH'))"], tmp_path, feedback)
-    assert feedback.said[-1] == "None"
+    show = "import os; print(os.environ.get('PYTHONPATH'), os.environ.get('SRAL_PROGRESS'))"
+    script.run([sys.executable, "-c", show], tmp_path, feedback)
+    assert feedback.said[-1] == "None bar"
 
 
 def test_in_qgis(tmp_path: Path) -> None:

@@ -68,3 +68,10 @@ def test_null_stays_null(tmp_path):
     assert parse(["--detector.encoder_size", "null"]).settings.detector.encoder_size is None
     (tmp_path / "c.yaml").write_text("detector:\n  encoder_size: null\n")
     assert parse(["--config", str(tmp_path / "c.yaml")]).settings.detector.encoder_size is None
+
+
+def test_a_name_that_is_not_utf8_is_refused_by_its_key() -> None:
+    with pytest.raises(
+        ValueError, match=r"^output run\\udcff is not UTF-8: rename it, or use a locale such as C\.UTF-8$"
+    ):
+        parse(["--output", "run\udcff"])

@@ -95,6 +95,20 @@ def test_a_closed_pipe_and_a_full_standard_output_are_one_line(root: Path) -> No
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_closed_standard_streams_are_no_error_and_no_files(root: Path, tmp_path: Path, closed: str) -> None:
+    work = f"""
+    with open({str(tmp_path / "data")!r}, "w") as file:
+        __import__("os").system("echo noise; echo noise >&2")
+        print("noise", file=sys.stderr, flush=True)
+        file.write("data" if file.fileno() > 2 else "number")"""
+    code = PROGRAM.format(work=work, imports="")
+    shut = " ".join(f"{number}>&-" for number in closed.split())
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {shut}', sys.executable, code], cwd=root, timeout=20)
+    assert done.returncode == 0
+    assert (tmp_path / "data").read_text() == "data"
+
+
 def test_a_forked_worker_leaves_ctrl_c_to_its_parent(root: Path) -> None:
     work = (
         "\n    import multiprocessing, os, signal, time\n"

@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from inference.backends import open_backend
 from models.weights import read_header
 from tools.convert_released import convert, read_checkpoint, released_name
 from utils.file_kind import what_it_is
+from utils.text import read_text
 from utils.torch_file import read_torch_file
 
 FUZZ = int(os.environ.get("FUZZ", "300"))
@@ -43,6 +45,31 @@ def test_a_file_is_called_what_it_is_through_every_door(tmp_path: Path, kind: st
     (other := tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(ValueError, match=f"{says}.*{remedy}"):
         read_torch_file(other)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".safetensors"])
+@pytest.mark.parametrize("kind", ["LFS", "page", "empty", "folder", "nothing"])
+def test_an_exported_file_is_called_what_it_is(tmp_path: Path, kind: str, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    content, says, remedy = FILES.get(kind, (None, "a folder" if kind == "folder" else "no such file", ""))
+    if content is not None:
+        path.write_bytes(content)
+        path.with_suffix(".bin").write_bytes(b"tensors")
+    elif kind == "folder":
+        path.mkdir()
+        path.with_suffix(".bin").write_bytes(b"tensors")
+    for name in ("onnxruntime", "openvino"):
+        if name == "onnxruntime" and suffix == ".xml":
+            continue
+        pytest.importorskip(name)
+        with pytest.raises((ValueError, FileNotFoundError), match=f"^weights {path}: (not a .* but )?{says}.*{remedy}"):
+            open_backend(name, path)
+
+
+def test_text_is_no_pointer(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(FILES["LFS"][0])
+    with pytest.raises(OSError, match=r"c\.yaml is a Git LFS pointer, not the file; get the file itself: git lfs"):
+        read_text(tmp_path / "c.yaml")
 
 
 def test_folders_archives_and_checkpoints_are_told_apart(tmp_path: Path, trained_run: Path) -> None:

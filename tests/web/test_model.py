@@ -42,3 +42,13 @@ def test_another_file_is_refused_in_one_line(tmp_path, name):
     assert ran.stderr.startswith(f"error: {name}: ")
     assert ran.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_its_own_input_is_not_overwritten(tmp_path):
+    path = tmp_path / "model.onnx"
+    content = (ROOT / "weights" / "lite2_eorssd_int8.onnx").read_bytes()
+    path.write_bytes(content)
+    ran = write_network(path, "--weights", path)
+    assert ran.returncode == 1
+    assert ran.stderr == f"error: OUTPUT {path} is {path}, which this command reads: give another name\n"
+    assert path.read_bytes() == content

@@ -148,6 +148,7 @@ def interpreter(checkout, named):
 def run(command, checkout, feedback):
     """Run a command; show its progress and messages, and end it on cancel. Raise its last line as an error."""
     environment = {name: value for name, value in os.environ.items() if name not in QGIS_VARIABLES}
+    environment["SRAL_PROGRESS"] = "bar"
     feedback.pushInfo(" ".join(map(str, command)))
     hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
     with subprocess.Popen(
