@@ -43,7 +43,7 @@ from compute_results.protocols.own import read_metric_files
 from compute_results.result import Scores
 from compute_results.scoring import load_protocol
 from compute_results.table_config import MaskSource, TableConfig
-from datasets.catalog import DATASETS
+from datasets.catalog import DATASETS, run_if_file
 from utils.files import atomic_files
 from utils.outputs import check_folder, refuse_inputs
 from utils.text import encodable
@@ -241,7 +241,9 @@ def _config(arguments: argparse.Namespace) -> TableConfig:
         source = MaskSource(masks=arguments.masks)
     else:
         source = MaskSource(root=arguments.root, split=arguments.split or "test")
-    name = check_name(arguments.dataset or Path(os.path.realpath(arguments.masks)).name)
+    name = check_name(
+        run_if_file(arguments.dataset) if arguments.dataset else Path(os.path.realpath(arguments.masks)).name
+    )
     maps = {(method, name): folder for method, folder in maps_by_method(arguments.maps).items()}
     return TableConfig({name: source}, maps)
 
@@ -251,7 +253,9 @@ def _parser() -> CommandParser:
     parser = CommandParser(description=__doc__, epilog=layout)
     masks = parser.add_argument_group("masks and maps of one data set")
     masks.add_argument(
-        "--dataset", metavar="NAME", help=f"one of {', '.join(DATASETS)}; with --masks: a name for the table"
+        "--dataset",
+        metavar="NAME",
+        help=f"one of {', '.join(DATASETS)}, or FILE.py; with --masks: a name for the table",
     )
     masks.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     masks.add_argument("--split", choices=("train", "test"), help="with --root: the split (default: test)")

@@ -36,7 +36,7 @@ from compute_results.protocols import PROTOCOLS
 from compute_results.protocols.own import read_metric_files
 from compute_results.result import Scores
 from compute_results.table_config import MaskSource, TableConfig
-from datasets.catalog import DATASETS, SAMPLE_ROOT, Pair, find_pairs, pair_folders
+from datasets.catalog import DATASETS, SAMPLE_ROOT, Pair, find_pairs, pair_folders, run_if_file
 
 _BUILT_IN_GROUPS = ("size", "objects", "border")
 
@@ -122,7 +122,7 @@ def _input(options: argparse.Namespace) -> tuple[list[Pair], TableConfig]:
         root = SAMPLE_ROOT if sample else options.root
         if root is None:
             raise ValueError(f"--dataset {options.dataset} needs --root, the data set's folder")
-        source, name = MaskSource(root=root, split=options.split), check_name(options.dataset)
+        source, name = MaskSource(root=root, split=options.split), check_name(run_if_file(options.dataset))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scoring finds the same masks and says it
             pairs = find_pairs(name, root, options.split)

@@ -13,6 +13,10 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from datasets.layouts import DATASETS as DATASETS  # commands name them
+from datasets.layouts import LAYOUTS, Layout, is_called
+from datasets.layouts import dataset_name as dataset_name
+from datasets.layouts import run_if_file as run_if_file
 from utils.text import read_text
 
 Split = Literal["train", "test"]
@@ -25,20 +29,8 @@ IMAGE_SUFFIXES = frozenset({
 MAP_SUFFIX = ".png"
 """What makes a file a saliency map: the format that getsmaps.py writes."""
 
-DATASETS: Mapping[str, Mapping[str, int | None]] = {
-    "ORSSD": {"train": 600, "test": 200},
-    "EORSSD": {"train": 1400, "test": 600},
-    "ORSI-4199": {"train": 2000, "test": 2199},
-    "RSISOD": {"train": 3784, "test": 1270},
-    "RSSOD": {"train": None, "test": None},
-    "sample": {"train": None, "test": None},
-}
-"""Pairs in each split as published; None where the count is unknown, or free as for the rendered sample set."""
-
 SAMPLE_ROOT = Path(__file__).with_name("sample")
 """The rendered sample set of this repository: what 'sample' means where no root is given."""
-
-_ALIASES = {"ors4199": "ORSI-4199"}
 
 
 @dataclass(frozen=True)
@@ -52,48 +44,6 @@ class Pair:
     stem: str
     image: Path
     mask: Path
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The folders of a split's images and masks, and a file that lists its stems where splits share the folders."""
-
-    images: str
-    masks: str
-    listing: str | None = None
-
-    def of(self, split: str) -> "Layout":
-        """Return this layout with the split's name filled in."""
-        listing = self.listing and self.listing.format(split=split)
-        return Layout(self.images.format(split=split), self.masks.format(split=split), listing)
-
-    def is_at(self, root: Path) -> bool:
-        """Return whether the folder of images (and the list) is there; the masks may be absent."""
-        return (root / self.images).is_dir() and (self.listing is None or (root / self.listing).is_file())
-
-    def __str__(self) -> str:
-        return " + ".join([f"{self.images}/", f"{self.masks}/", *([self.listing] if self.listing else [])])
-
-
-LAYOUTS = (
-    Layout("{split}-images", "{split}-labels"),  # ORSSD, EORSSD and the rendered sample set
-    Layout("{split}set/images", "{split}set/gt"),  # ORSI-4199
-    Layout("{split}/images", "{split}/labels"),  # RSISOD, with a folder a class below
-    Layout("images", "labels", "{split}.txt"),  # every set as the paper's authors keep it
-)
-
-
-def dataset_name(dataset: str) -> str:
-    """Return the name in `DATASETS` for any spelling: case, hyphens, underscores and ORS for ORSI make no difference.
-
-    Raises:
-        ValueError: the set is not known; the message lists the known ones.
-    """
-    key = _plain(dataset)
-    known = {_plain(name): name for name in DATASETS} | _ALIASES
-    if key not in known:
-        raise ValueError(f"unknown data set {dataset!r}: choose one of {', '.join(DATASETS)}, or give folders")
-    return known[key]
 
 
 def find_pairs(dataset: str, root: Path | str | None, split: Split) -> list[Pair]:
@@ -238,7 +188,7 @@ def layouts_at(name: str, root: Path | str | None, split: str) -> list[tuple[Pat
     if not root.is_dir():
         hint = ": render the sample set with python -m tools.make_sample ROOT" * (name == "sample")
         raise ValueError(f"{name}: the folder {root} is not there{hint}")
-    inner = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _is_called(folder.name, name)]
+    inner = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and is_called(folder.name, name)]
     for folder in (root, *inner):
         found = [layout for layout in (layout.of(split) for layout in LAYOUTS) if layout.is_at(folder)]
         if found:
@@ -281,10 +231,6 @@ def images_at(path: Path | str, leave_out: Path | None = None) -> list[tuple[str
     return found
 
 
-def _plain(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
 def _root(name: str, root: Path | str | None) -> Path:
     if root is None and name != "sample":
         raise ValueError(f"{name}: no root is given, but only the sample set has one by default: name its folder")
@@ -304,11 +250,6 @@ def _recognize(name: str, root: Path | str | None, split: str) -> tuple[Path, La
         there = _contents(root)
         raise ValueError(f"{name} {split}: no known layout in {root}. Looked for: {looked_for}. There is: {there}")
     return found[0]
-
-
-def _is_called(folder: str, name: str) -> bool:
-    key = _plain(folder)
-    return key == _plain(name) or _ALIASES.get(key) == name
 
 
 def _contents(folder: Path, shown: int = 8) -> str:

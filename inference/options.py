@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from datasets.catalog import DATASETS
-from inference import BACKEND_NAMES, PRECISION_NAMES
+from inference import BACKENDS, PRECISION_NAMES, check_backend_name
 from inference.scenes.options import check_scene_options
 from inference.tta import TTA_MODES
 from utils.device_names import DEVICE_NAMES, check_device_name
@@ -20,9 +20,10 @@ RAW = """write sigmoid x 255. Without --raw, the rule of the released code appli
 values under 0.25 become 0; otherwise the map is stretched to 0..255. Both truncate, neither rounds"""
 TTA = """test-time augmentation: average over the image and its mirror image (2 passes), or over all eight combinations
 of mirroring and 90-degree rotations (8 passes)"""
-BACKEND = """runtime of the network. auto (default): the fastest that is installed and gives the same maps in fp32,
+BACKEND = f"""runtime of the network. auto (default): the fastest that is installed and gives the same maps in fp32,
 within one gray level. On a GPU that is torch. On a CPU it is OpenVINO, which has to convert the network once: that is
-done where it pays, and kept in the user's cache. The last line says what would be faster"""
+done where it pays, and kept in the user's cache. The last line says what would be faster. The others are
+{", ".join(BACKENDS)}, and FILE.py:CLASS, one of your own; the file is executed"""
 FAST = """allow bf16 and int8. On a CPU: OpenVINO with the file STEM_int8.onnx or .xml that was exported from the
 weights and is beside them, otherwise bf16 where the CPU has it. On a GPU: bf16. Sm on
 ORSSD's test split: light 0.9390 in fp32, 0.9403 in int8, 0.9392 in bf16; strong 0.9456 in fp32, 0.9458 in bf16"""
@@ -31,7 +32,7 @@ ORSSD's test split: light 0.9390 in fp32, 0.9403 in int8, 0.9392 in bf16; strong
 def add_dataset_options(parser: ArgumentParser) -> None:
     """Add the options that name a data set instead of --input."""
     add = parser.add_argument
-    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}")
+    add("--dataset", metavar="NAME", help=f"instead of --input: {', '.join(DATASETS)}, or FILE.py, one of your own")
     add("--root", type=Path, metavar="DIR", help="folder of the data set, with --dataset")
     add("--split", choices=("train", "test"), help="part of the data set, with --dataset (default: test)")
 
@@ -53,11 +54,18 @@ def add_network_options(parser: ArgumentParser) -> None:
     add("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
     add("--device", default="auto", metavar="NAME", help=f"{DEVICE_NAMES} (default: auto, a CUDA GPU if there is one)")
-    add("--backend", choices=("auto", *BACKEND_NAMES), default="auto", help=BACKEND)
+    add("--backend", type=_backend_name, default="auto", metavar="NAME", help=BACKEND)
     add("--precision", choices=PRECISION_NAMES, help="default: that of an exported file, or fp32; fp16 needs a GPU")
     add("--fast", action="store_true", help=FAST)
     add("--threads", type=int, metavar="N", help="CPU threads of the network (default: OMP_NUM_THREADS, or the cores)")
     add("--batch-size", type=int, metavar="N", help="images in a call of the network (default: 16; scenes on a CPU: 8)")
+
+
+def _backend_name(text: str) -> str:
+    try:
+        return text if text == "auto" else check_backend_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).replace("choose ", "choose auto, ")) from error
 
 
 def check_options(parser: ArgumentParser, options: Namespace) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, field_validator
 
+from models.own_losses import OWN_LOSSES
 from utils.config import Within, configuration
 from utils.config import from_dict as from_dict  # networks' configurations are built with it
 
@@ -268,10 +269,12 @@ class LossWeights:
     boundary: float = 0.0
 
     def of_epoch(self, epoch: int) -> dict[str, float]:
-        """The weights by term in `epoch`, counted from 0."""
+        """Return the weights by term in `epoch`, counted from 0; those of `models.own_losses` too."""
         maps = {map_term(i): weight for i, weight in enumerate(self.saliency, start=1)}
         sr = self.sr_first_epoch if epoch == 0 else self.sr
-        return {**maps, "sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
+        own = {name: each.weight for name, each in OWN_LOSSES.items()}
+        given = {"sr": sr, "spatial": self.spatial, "affinity": self.affinity, "teacher": self.teacher}
+        return {**maps, **given, **own}
 
 
 def map_term(level: int) -> str:

@@ -146,7 +146,8 @@ def _nothing_to_drop(name: str) -> ValueError:
 
 def expects_one_size(name: str) -> bool:
     """Return whether a timm network is made for one input size; it may take others by padding and masking."""
-    return pretrained_config(name).fixed_input_size
+    found = timm.get_pretrained_cfg(name)  # None of a network that was registered without
+    return found is not None and found.fixed_input_size
 
 
 def pretrained_config(name: str) -> PretrainedCfg:

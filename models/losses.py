@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.config import LossWeights as LossWeights
 from models.config import map_term
+from models.own_losses import own_terms
 from models.tfgm import TFGM
 
 BORDER = 15
@@ -66,7 +67,8 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Return the unweighted terms that `outputs` allow.
 
-    Their names are `saliency_map1` (finest) … `saliency_map5`, `sr`, `spatial`, `affinity` and `teacher`.
+    Their names are `saliency_map1` (finest) … `saliency_map5`, `sr`, `spatial`, `affinity` and `teacher`, and those of
+    `models.own_losses`.
 
     Args:
         outputs: what the training network returned.
@@ -86,7 +88,7 @@ def loss_terms(
         terms |= tfgm.losses(outputs["fused"], sr_target, mask)
     if "teacher" in targets:
         terms["teacher"] = structure_loss(outputs["logits1"].float(), targets["teacher"])
-    return terms
+    return terms | own_terms(outputs, targets)
 
 
 def joint_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

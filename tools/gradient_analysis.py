@@ -52,6 +52,7 @@ from torch import Tensor
 from datasets.cache import Records
 from datasets.loader import SalientObjectBatches, Views
 from models.losses import loss_terms
+from models.own_losses import run_loss_file
 from models.sral import SRAL
 from tools.inspect_sr import load_network, open_run
 from training.config import TrainingConfig
@@ -142,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse_arguments(arguments)
     try:
         config, files = open_run(options.run, options.weights, options.host_file)
+        if config.loss_file:
+            run_loss_file(config.loss_file)
         if options.num_batches < 2:
             raise ValueError(f"--num-batches {options.num_batches}: at least 2")
         batches = list(training_batches(config, options.num_batches))

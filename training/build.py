@@ -11,6 +11,7 @@ from datasets.transforms import ycbcr_to_rgb
 from models.detector import check_size
 from models.heads import set_foreground_prior
 from models.hosts import Host, run_host_file
+from models.own_losses import run_loss_file
 from models.sral import SRAL, build_sral
 from models.weights import holds_tokens, start_from
 from training.checkpoint import checkpoints
@@ -55,6 +56,8 @@ def build_trainer(
     check_size(*settings.detector.input_size)
     if settings.host_file:
         run_host_file(settings.host_file)
+    if settings.loss_file:
+        run_loss_file(settings.loss_file)
     training, validation = find_data(settings.data)
     rank, processes = accelerator.process_index, accelerator.num_processes
     sampler = ResumableBatchSampler(len(training), settings.batch_size, settings.seed, rank, processes)

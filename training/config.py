@@ -17,11 +17,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from pydantic import (
     AfterValidator,
-    ConfigDict,
-    Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     TypeAdapter,
     ValidationError,
@@ -29,20 +26,15 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from datasets.augmentation import Augmentation
-from datasets.io import Reading
-from datasets.raster import parse_bands, parse_range
-from datasets.split import VALIDATION_SEED
 from models.config import ASRDConfig, DetectorConfig, LossWeights, SRALConfig, TFGMConfig
+from training.data_config import DataConfig
 from training.list_options import arguments_with_lists, list_keys, with_lists
+from training.optimizer_config import OptimizerConfig
 from training.run_argument import with_run
-from utils.config import explained, nearest
+from utils.config import STRICT, explained, nearest
 from utils.device_names import check_device_name
 from utils.text import one_line, read_text
 
-STRICT = ConfigDict(extra="forbid", strict=True)
-
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Device = Annotated[str, AfterValidator(check_device_name)]
 
 RENAMED = {
@@ -58,108 +50,6 @@ FREE_ON_RESUME = (
     "data.workers", "host_file",
 )  # fmt: skip
 """Keys that may change when a run is resumed: where and how it runs, not what it computes."""
-
-
-@dataclass(config=STRICT)
-class DataConfig:
-    """The training and validation images.
-
-    Args:
-        dataset: ORSSD, EORSSD, ORSI-4199, RSISOD or RSSOD; 'sample' for the sample set; 'folders' for any pair of
-            folders.
-        root: the data set's folder; null: datasets/sample for the sample set, data/NAME for the others.
-        images: the folder of images, with dataset 'folders'.
-        masks: the folder of masks, with dataset 'folders'.
-        bands: numbers of the red, green and blue band of images that do not say it, such as '3,2,1'.
-        range: values that become black and white, such as '200:3000', where images have other than 8-bit values.
-        more: further training sets, each as NAME=DIR (a known set and its folder) or IMAGES:MASKS (two folders). Their
-            stems begin with NAME/, or with the name of the folder of images.
-        exclude: stems of training pairs to leave out, such as those whose image is also in a test split.
-        val_images: your own folder of validation images, with val_masks; then every training pair is trained on.
-        val_masks: the folder of their masks.
-        validation: fraction of the training pairs held out for validation, in [0, 1), unless val_images is given. The
-            test split is not read.
-        validation_seed: seed of that split. It differs from the run's seed, so that runs with several seeds share it.
-        cache: folder of the decoded and resized images (about 1.1 MB each at 224×224, more with crops). Runs on the
-            same pairs share it; null decodes the files in every epoch.
-        workers: processes that load data; 0 loads in the training process, which is enough for a CPU with a cache.
-        augmentation: random changes of a training sample.
-    """
-
-    dataset: str = "ORSSD"
-    root: str | None = None
-    images: str | None = None
-    masks: str | None = None
-    bands: str | None = None
-    range: str | None = None
-    more: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    val_images: str | None = None
-    val_masks: str | None = None
-    validation: BelowOne = 0.1
-    validation_seed: int = VALIDATION_SEED
-    cache: str | None = "data/cache"
-    workers: NonNegativeInt = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    @model_validator(mode="after")
-    def _check_folders(self) -> Self:
-        if self.dataset == "folders" and not (self.images and self.masks):
-            raise ValueError("data.dataset 'folders': set data.images and data.masks to the two folders")
-        if (self.val_images is None) != (self.val_masks is None):
-            raise ValueError("data.val_images and data.val_masks: set both to folders, or neither")
-        if self.bands is not None:
-            parse_bands(self.bands)
-        if self.range is not None and parse_range(self.range) is None:
-            raise ValueError("data.range auto: one range holds for all images, so set it to LOW:HIGH, such as 200:3000")
-        return self
-
-    @property
-    def reading(self) -> Reading:
-        """How the images are read."""
-        bands = parse_bands(self.bands) if self.bands else None
-        return Reading(bands, parse_range(self.range) if self.range else None)
-
-    @property
-    def folder(self) -> str:
-        """The data set's folder: `root`, or its default."""
-        return self.root or ("datasets/sample" if self.dataset == "sample" else f"data/{self.dataset}")
-
-
-@dataclass(config=STRICT)
-class OptimizerConfig:
-    """The optimizer, its learning-rate schedule and the moving average of the weights.
-
-    Args:
-        name: sgd (with momentum) or adamw.
-        lr: learning rate of everything but the encoder.
-        encoder_lr_factor: the encoder's learning rate, as a factor of lr.
-        token_lr_factor: the same for the transformer in detector.tokens; the layers that join it have lr.
-        frozen_blocks: how many of that transformer's first blocks are frozen, with its patch embedding; 0: none.
-        momentum: of sgd.
-        weight_decay: of every parameter but the biases.
-        decay_norms: decay one-dimensional weights too (batch norm's gain, PReLU's slope), as the release does.
-        schedule: poly, lr·(1 − step/steps)^power, or cosine to 0; both per step.
-        power: of the poly schedule.
-        warmup_epochs: epochs over which the rate rises linearly from 0 first.
-        clip: largest norm of the gradient, all parameters together; 0 does not clip.
-        ema: decay per step of the exponential moving average (EMA) of the weights, in [0, 1); 0 keeps no average.
-            After n steps the decay is at most (1 + n)/(10 + n).
-    """
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    lr: PositiveFloat = 2e-3
-    encoder_lr_factor: PositiveFloat = 1.0
-    token_lr_factor: PositiveFloat = 0.1
-    frozen_blocks: NonNegativeInt = 0
-    momentum: NonNegativeFloat = 0.9
-    weight_decay: NonNegativeFloat = 5e-4
-    decay_norms: bool = True
-    schedule: Literal["poly", "cosine"] = "poly"
-    power: PositiveFloat = 0.9
-    warmup_epochs: NonNegativeFloat = 0.0
-    clip: NonNegativeFloat = 0.0
-    ema: BelowOne = 0.0
 
 
 @dataclass(config=STRICT)
@@ -197,8 +87,9 @@ class TrainingConfig:
         weights: a weights file of this project to start from, instead of encoder_weights: to train its network further.
             It has to be of the same detector, sizes and grid of tokens apart; training branches that it lacks start at
             random, tokens from token_weights.
-        host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`); it
-            is run.
+        host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`), or
+            an encoder (`models.own_encoders.register_encoder`); it is run.
+        loss_file: a Python file that registers loss terms of your own (`models.own_losses`); it is run.
         teacher: a weights file of a network that was trained at detector.input_size, or at twice that: its maps of the
             images, or of the SR targets, are targets too, beside the masks (loss.teacher). It costs a forward pass at
             that size in each step.
@@ -234,6 +125,7 @@ class TrainingConfig:
     foreground_prior: float | None = None
     weights: str | None = None
     host_file: str | None = None
+    loss_file: str | None = None
     teacher: str | None = None
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     asrd: ASRDConfig = field(default_factory=ASRDConfig)

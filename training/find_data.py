@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.catalog import Pair, dataset_name, find_pairs, pair_folders
 from datasets.split import identical_images, leave_out, split_validation
-from training.config import DataConfig
+from training.data_config import DataConfig
 
 SHOWN = 5
 """Pairs that an error names."""

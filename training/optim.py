@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.config import OptimizerConfig
+from training.optimizer_config import OptimizerConfig
 
 
 def build_optimizer(network: nn.Module, encoder: nn.Module, settings: OptimizerConfig) -> Optimizer:

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic.dataclasses
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Le
@@ -17,6 +17,11 @@ from pydantic_core import ErrorDetails
 from utils.text import one_line
 
 Config = TypeVar("Config")
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+"""For pydantic dataclasses: unknown keys and other types than the declared ones are refused."""
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+"""A number in [0, 1)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Open a network with a runtime. All runtimes have one interface: 8-bit RGB in, saliency out."""
 
+import runpy
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 import torch
 
-from inference import BACKEND_NAMES
+from inference import BACKENDS, check_backend_name
 from inference.backends.conversion import converted
-from inference.export import FORMATS
 from utils.devices import compute_alone_after_fork, optional, use_threads
 from utils.environment import check_environment
+from utils.text import one_line
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -23,7 +24,7 @@ class Backend(Protocol):
     """The interface of all backends.
 
     Attributes:
-        name: the name that `open_backend` takes.
+        name: the name that `open_backend` takes; of a backend of your own any other.
         device: where the network runs.
         precision: 'fp32', 'bf16', 'fp16' or 'int8'.
         input_size: (height, width) of the training.
@@ -42,17 +43,12 @@ class Backend(Protocol):
         """
 
 
-MODULES = dict(zip(BACKEND_NAMES, ("eager", "compiled", "cuda_graphs", "onnx_runtime", "open_vino"), strict=True))
-"""By name: the module of the class, imported when it is used. torch's import timm, which takes a second."""
-CLASSES = dict(
-    zip(BACKEND_NAMES, ("TorchEager", "TorchCompiled", "CudaGraphs", "OnnxRuntime", "OpenVino"), strict=True)
-)
-EXPORTED = {FORMATS["onnx"]: ("onnxruntime", "openvino"), FORMATS["openvino"]: ("openvino",)}
-"""By suffix of an exported file: the backends that run it."""
-CONVERTED = {
-    "onnxruntime": ("requirements-onnx.txt", ("fp32",)),
-    "openvino": ("requirements-openvino.txt", ("fp32", "bf16")),
+EXPORTED = {
+    suffix: tuple(name for name, kind in BACKENDS.items() if suffix in kind.files)
+    for suffix in dict.fromkeys(suffix for kind in BACKENDS.values() for suffix in kind.files)
 }
+"""By suffix of an exported file: the backends that run it."""
+CONVERTED = {name: (kind.requirements, kind.converts) for name, kind in BACKENDS.items() if kind.converts}
 """Backends that run a weights file converted: what they need, and in which precisions."""
 
 
@@ -60,9 +56,24 @@ def backend_class(name: str) -> Callable[..., Backend]:
     """Return a backend's class: called with a detector, device, precision and local rank.
 
     Those of EXPORTED also take an exported file, and the bytes of an .onnx file.
+
+    Args:
+        name: one of BACKENDS, or FILE.py:CLASS; the file is run.
+
+    Raises:
+        ValueError: the file fails, or has no such class.
     """
-    found: Callable[..., Backend] = getattr(import_module(f"inference.backends.{MODULES[name]}"), CLASSES[name])
-    return found
+    place, _, member = (BACKENDS[name].place if name in BACKENDS else name).rpartition(":")
+    if name in BACKENDS:
+        found: Callable[..., Backend] = getattr(import_module(place), member)
+        return found
+    try:
+        members = runpy.run_path(place)
+    except Exception as error:  # whatever a user's file raises
+        raise ValueError(f"backend {name}: {type(error).__name__}: {one_line(error)}") from error
+    if not callable(members.get(member)):
+        raise ValueError(f"backend {name}: the file has no class {member}; a backend is a class of its module")
+    return members[member]
 
 
 def open_backend(
@@ -76,7 +87,8 @@ def open_backend(
     """Load a network and prepare it to run.
 
     Args:
-        name: one of BACKEND_NAMES; None: 'torch', or the first runtime of an exported file.
+        name: one of BACKENDS, or FILE.py:CLASS of your own, which is run; None: 'torch', or the first runtime of an
+            exported file.
         weights: a .safetensors file; a file that inference.export wrote, .onnx for 'onnxruntime' and 'openvino' or .xml
             for 'openvino'; or a detector or host in eval mode, which is not changed.
         device: 'auto' (the GPU if there is one that the backend can use), 'cpu', 'cuda', 'cuda:N' or 'mps'.
@@ -88,8 +100,8 @@ def open_backend(
         FileNotFoundError: no such file.
         ValueError: the backend, device or precision is not available, or an environment variable would change results.
     """
-    if name is not None and name not in MODULES:
-        raise ValueError(f"backend {name!r}: choose {', '.join(MODULES)}")
+    if name is not None:
+        check_backend_name(name)
     check_environment(name == "compile")
     compute_alone_after_fork()  # images are resized by torch, whatever runs the network
     use_threads(threads)

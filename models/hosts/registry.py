@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from models.config import DetectorConfig
+from models.own_encoders import OWN_ENCODERS
 from utils.text import one_line
 
 Builder = Callable[[DetectorConfig, bool], nn.Module]
@@ -61,7 +62,7 @@ def register(name: str, **places: Any) -> Callable[[Builder], Builder]:
 
 
 def run_host_file(path: Path | str) -> list[str]:
-    """Run a Python file that registers networks, and return their names.
+    """Run a Python file that registers networks or encoders, and return their names.
 
     Only a file that the user names is run: never one that a weights file names.
 
@@ -72,7 +73,7 @@ def run_host_file(path: Path | str) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"host file {path}: no such file")
-    before = dict(KINDS)
+    before = {**KINDS, **OWN_ENCODERS}
     spec = importlib.util.spec_from_file_location(f"host_file_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"host file {path}: not a Python file, whose name ends in .py")
@@ -82,9 +83,12 @@ def run_host_file(path: Path | str) -> list[str]:
         spec.loader.exec_module(module)
     except Exception as error:  # it is the user's code
         raise ValueError(f"host file {path}: {type(error).__name__}: {one_line(error)}") from error
-    names = [name for name, kind in KINDS.items() if before.get(name) is not kind]
+    names = [name for name, kind in {**KINDS, **OWN_ENCODERS}.items() if before.get(name) is not kind]
     if not names:
-        raise ValueError(f"host file {path} registers no network: put @models.hosts.register(NAME, …) on its builder")
+        raise ValueError(
+            f"host file {path} registers no network: put @models.hosts.register(NAME, …) on its builder, or "
+            "@models.own_encoders.register_encoder(NAME, …) on an encoder's"
+        )
     return names
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from datasets.catalog import Pair, pair_folders
 from datasets.split import leave_out, split_validation
-from training.config import DataConfig
+from training.data_config import DataConfig
 from training.find_data import find_data
 
 

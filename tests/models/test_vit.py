@@ -19,8 +19,8 @@ from models.encoders import Encoder
 from models.sral import build_sral
 from models.weights import holds_tokens, load_detector, load_sral, read_header, save_weights, start_from
 from tests.helpers import small_run, speaking_detector
-from training.config import OptimizerConfig
 from training.optim import build_optimizer
+from training.optimizer_config import OptimizerConfig
 
 VIT = "vit_tiny_patch16_224"
 TOKENS = TokensConfig(VIT, (3, 4), (1, 2))

@@ -12,8 +12,9 @@ from datasets.loader import SalientObjectBatches, Views
 from datasets.transforms import Augmentation
 from models.losses import LossWeights
 from tests.helpers import small_network
-from training.config import OptimizerConfig, TrainingConfig
+from training.config import TrainingConfig
 from training.logger import LossAccumulator
+from training.optimizer_config import OptimizerConfig
 from training.trainer import Trainer
 
 WAITS = {"aten._local_scalar_dense", "aten.nonzero", "aten.equal", "aten.is_nonzero"}

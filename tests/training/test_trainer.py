@@ -19,10 +19,11 @@ import train
 from models.sral import build_sral
 from models.weights import load_detector, load_sral, read_weights
 from tests.helpers import SMALL
-from training.config import OptimizerConfig, TrainingConfig, from_record, parse, plain
+from training.config import TrainingConfig, from_record, parse, plain
 from training.distributed import find_precision
 from training.ema import build_ema
 from training.optim import build_optimizer, parameter_groups, rate_factor
+from training.optimizer_config import OptimizerConfig
 from training.visualize import GAP, TILE, draw_validation, validation_columns
 
 
