@@ -1,7 +1,7 @@
 """A hook of mkdocs: pages outside docs/ join the site, and links between them and docs/ lead to the right place.
 
-In the repository, links are relative to the file that holds them, so they work on GitHub. In the site, docs/ is the root
-and the other files keep their folder: weights/README.md becomes weights/README.html.
+In the repository, links are relative to the file that holds them, so they work on GitHub. In the site, docs/ is the
+root and the other files keep their folder: weights/README.md becomes weights/README.html.
 """
 
 import os
@@ -13,7 +13,12 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", *sorted(f"weights/{page.name}" for page in (ROOT / "weights").glob("*.md")))
+PAGES = (
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "examples/README.md",
+    *sorted(f"weights/{page.name}" for page in (ROOT / "weights").glob("*.md")),
+)
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
@@ -21,7 +26,8 @@ CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages outside docs/, and the files that any page links to."""
     pages = [Path(file.abs_src_path or "") for file in files.documentation_pages()] + [ROOT / page for page in PAGES]
-    linked = {target for page in pages for _, target, _ in _links(page.read_text()) if (target := _target(page, target))}
+    links = [(page, link) for page in pages for link in _links(page.read_text())]
+    linked = {target for page, link in links if (target := _target(page, link))}
     for path in sorted({ROOT / page for page in PAGES} | linked):
         name = _in_site(path)
         if path.is_file() and files.get_file_from_path(name) is None:
@@ -45,8 +51,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return "".join(part if CODE.fullmatch(part) else LINK.sub(moved, part) for part in CODE.split(markdown))
 
 
-def _links(markdown: str) -> list[tuple[str, str, str]]:
-    return LINK.findall(CODE.sub("", markdown))
+def _links(markdown: str) -> list[str]:
+    return [link for _, link, _ in LINK.findall(CODE.sub("", markdown))]
 
 
 def _target(page: Path, link: str) -> Path | None:
