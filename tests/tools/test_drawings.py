@@ -3,19 +3,39 @@
 import re
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.config import SRALConfig
 from models.sral import build_sral
 from tests.helpers import ROOT
 from tools.drawings import method
-from tools.drawings.__main__ import DRAWINGS
+from tools.drawings.__main__ import DRAWINGS, PICTURES
+from tools.drawings.curves import LOG, PANELS
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_the_committed_drawing_is_current(name):
     assert (ROOT / "docs" / name).read_text() == DRAWINGS[name]().svg(), "run python -m tools.drawings"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_committed_picture_is_current(name):
+    committed, painted = Image.open(ROOT / "docs" / name), PICTURES[name]()
+    assert committed.size == painted.size, "run python -m tools.drawings"
+    assert committed.width >= 2 * 820  # sharp at a README's width, 830 pixels
+    found, wanted = (np.asarray(image.convert("RGB"), int) for image in (committed, painted))
+    assert np.abs(found - wanted).mean() < 3, (
+        "run python -m tools.drawings"
+    )  # compression, and other machines' rounding
+
+
+def test_the_curves_are_those_of_the_log():
+    header, *rows = LOG.read_text().splitlines()
+    assert set(PANELS) < set(header.split(","))
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, 101))
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
