@@ -24,9 +24,10 @@ from pathlib import Path
 import yaml
 
 PACKAGES = (
-    "torch", "torchvision", "timm", "accelerate", "cv2", "safetensors.torch", "matplotlib.pyplot", "pandas",
-    "scipy.stats", "skimage.metrics", "py_sod_metrics", "jsonargparse", "segmentation_models_pytorch", "torch.utils.tensorboard",
-    "rasterio", "plotly", "jinja2", "training.trainer", "compute_results.scoring", "datasets.catalog",
+    "models.encoders", "torchvision", "accelerate", "cv2", "safetensors.torch", "matplotlib.pyplot", "pandas",
+    "scipy.stats", "skimage.metrics", "py_sod_metrics", "jsonargparse", "segmentation_models_pytorch",
+    "torch.utils.tensorboard", "rasterio", "plotly", "jinja2", "training.trainer", "train", "hubconf",
+    "compute_results.scoring", "datasets.catalog",
 )  # fmt: skip
 """What many commands import. Packages that start threads are left out: a fork would lose them."""
 
