@@ -3,7 +3,7 @@
 # make lint    check style and formatting (ruff)
 # make types   check types (mypy)
 # make format  format the code and sort its imports (ruff)
-# make page    build site/, a page that runs the light network in the browser (docs/page.md)
+# make page    build site/, a page that runs the network lite2 in the browser (docs/page.md)
 # make page-test   build the page and test it in headless Chromium
 # make docs    build site-docs/, the documentation, and check its links
 #
@@ -44,7 +44,7 @@ format: $(VENV)/installed-dev
 	$(BIN) -m ruff format .
 
 docs: $(VENV)/installed-docs
-	$(BIN) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --quiet --strict
 
 include web/page.mk
 
