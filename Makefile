@@ -44,7 +44,7 @@ format: $(VENV)/installed-dev
 	$(BIN) -m ruff format .
 
 docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --strict
 
 include web/page.mk
 
