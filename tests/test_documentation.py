@@ -90,7 +90,10 @@ def make_data(root: Path) -> None:
         small_copy(of_mask, root / f"{mask}.png", "mask")
 
     for name in ("ORSSD", "EORSSD"):
-        for split, stems in {"train": ("0001", "0003", "0009", "0011"), "test": ("0005", "0008", "0014")}.items():
+        for split, stems in {
+            "train": ("0001", "0002", "0003", "0006", "0007", "0009", "0010", "0011"),
+            "test": ("0005", "0008", "0014"),
+        }.items():
             for stem in stems:
                 pair(f"data/{name}/{split}-images/{stem}", f"data/{name}/{split}-labels/{stem}")
     for split in ("train", "test"):
