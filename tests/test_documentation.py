@@ -38,7 +38,7 @@ BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>bash|python)\n(?P<code>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
-WRITTEN = ("data", "runs", "maps", "scores", "demo", "site", "site-docs", "out")
+WRITTEN = ("data", "datasets", "runs", "maps", "scores", "demo", "site", "site-docs", "out")
 LIMIT = 120
 """Seconds that a block may take."""
 
@@ -78,7 +78,7 @@ def small_copy(source: Path, target: Path, kind: str) -> None:
 
 
 def make_data(root: Path) -> None:
-    """Make what the pages call data/, mine/, maps/, archive/ and scene.tif, of the sample set's images."""
+    """Make data/, mine/, maps/, archive/, scene.tif and a small datasets/sample of the sample set's images."""
     sample = ROOT / "datasets" / "sample"
     images = sorted((sample / "train-images").iterdir()) + sorted((sample / "test-images").iterdir())
     masks = sorted((sample / "train-labels").iterdir()) + sorted((sample / "test-labels").iterdir())
@@ -107,9 +107,24 @@ def make_data(root: Path) -> None:
     for method in ("ORSSD", "HFANet_R", "SDNet", "A", "B", "C", "D"):
         for mask in (root / "data/ORSSD/test-labels").iterdir():
             small_copy(mask, root / "maps" / method / mask.name, "map")
-    for mask in (sample / "test-labels").iterdir():
+    for mask in sorted((sample / "test-labels").iterdir())[:3]:
         small_copy(mask, root / "maps/sample" / f"{mask.stem}.png", "map")
     make_scene(root / "scene.tif", images[0])
+    make_sample(root / "datasets")
+
+
+def make_sample(folder: Path) -> None:
+    """Make the folder datasets/ with a smaller sample set: six training and three test pairs."""
+    folder.mkdir()
+    for entry in (ROOT / "datasets").iterdir():
+        if entry.name not in ("sample", "__pycache__"):
+            (folder / entry.name).symlink_to(entry)
+    for split, count in {"train": 6, "test": 3}.items():
+        for kind in ("images", "labels"):
+            for file in sorted((ROOT / "datasets" / "sample" / f"{split}-{kind}").iterdir())[:count]:
+                small_copy(
+                    file, folder / "sample" / f"{split}-{kind}" / file.name, "mask" if kind == "labels" else "image"
+                )
 
 
 def make_scene(path: Path, picture: Path) -> None:
@@ -156,7 +171,7 @@ class Runner:
         for entry in ROOT.iterdir():
             if not entry.name.startswith(".") and entry.name not in WRITTEN:
                 (place / entry.name).symlink_to(entry)
-        shutil.copytree(self.data, place, dirs_exist_ok=True)
+        shutil.copytree(self.data, place, symlinks=True, dirs_exist_ok=True)
         commands = self.folder / f"{place.name}.bin"
         commands.mkdir()
         write_commands(commands, self.address, free_port(), shutil.which("make") or "")
@@ -259,7 +274,7 @@ def test_what_does_not_exist_fails(line: str, runner: Runner, tmp_path: Path) ->
     if line.startswith("make") and not shutil.which("make"):
         pytest.skip("make is not installed")
     for entry in ROOT.iterdir():
-        if entry.name not in WRITTEN:
+        if entry.name not in WRITTEN or entry.name == "datasets":
             (tmp_path / entry.name).symlink_to(entry)
     commands = runner.folder / "bin"
     if not commands.exists():
