@@ -4,7 +4,8 @@
 
 `python` starts in milliseconds: the server has imported torch and the other large packages once, and forks a process
 for every command line. `torchrun` starts its processes so too. `pip` only looks for the requirements files, and `make`
-for the targets. Trainings of the pages last hours, so `train.py` gets the options in `shortened`.
+for the targets. Trainings of the pages last hours, so `train.py` gets the options in `shortened`, and
+`tools.gradient_analysis` reads two batches.
 """
 
 import array
@@ -79,10 +80,11 @@ def shortened(arguments: list[str]) -> list[str]:
     given = {word.partition("=")[0] for word in arguments}
     if given & {"--help", "--config"} != {"--config"}:
         return arguments  # a run that is resumed keeps its own settings
+    batch = 2 * int(os.environ.get("WORLD_SIZE", "1"))
     short = [
         "--epochs=1",
         "--detector.input_size=64",
-        "--batch_size=2",
+        f"--batch_size={batch}",
         "--precision=fp32",
         "--optimizer.warmup_epochs=0",
     ]
@@ -133,7 +135,8 @@ def _run(arguments: list[str]) -> int:
     """Run a script, a module or code as the interpreter would; return the exit status."""
     try:
         if arguments[0] == "-m":
-            sys.argv, sys.path[0] = arguments[1:], os.getcwd()
+            few = ["--num-batches=2"] if arguments[1] == "tools.gradient_analysis" else []
+            sys.argv, sys.path[0] = [*arguments[1:], *few], os.getcwd()
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         else:
             script = Path(arguments[0])

@@ -39,7 +39,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 WRITTEN = ("data", "datasets", "runs", "maps", "scores", "demo", "site", "site-docs", "out")
-LIMIT = 120
+LIMIT = 240
 """Seconds that a block may take."""
 
 
