@@ -73,8 +73,8 @@ class TrainingConfig:
             processes; false uses each process's own images. On CPUs each process always uses its own.
         checkpoint_minutes: minutes between two checkpoints within an epoch; 0 writes them at the end of epochs only.
         checkpoints_kept: how many of the newest checkpoints to keep.
-        weights_kept: epochs (from 1) whose weights are kept for good, as weights/epoch_NNN.safetensors: what
-            tools.inspect_sr and tools.gradient_analysis read to show a training by epoch.
+        weights_kept: epochs (from 1) whose weights are kept for good, in the run's weights/ as epoch_NNN.safetensors:
+            what tools.inspect_sr and tools.gradient_analysis read to show a training by epoch.
         validate_every: epochs from one validation to the next; the last epoch is always validated.
         best_by: validation figure (protocol authors) by which best.safetensors is chosen.
         encoder_weights: where the encoder starts: imagenet, timm's for that name; none, at random; or a file with
