@@ -4,7 +4,7 @@ A comment before a block says why it does not run:
 
     <!-- not run: needs a GPU -->
 
-`<!-- file: iou.py -->` writes the block to that file and does not run it. Each page has a folder of its own that looks
+`<!-- no block runs: … -->` says so for a page's other blocks. `<!-- file: iou.py -->` writes the block to that file and does not run it. Each page has a folder of its own that looks
 like the repository, with made data in data/, mine/, maps/, archive/ and scene.tif.
 """
 
@@ -38,6 +38,7 @@ BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>bash|python)\n(?P<code>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
+NONE = re.compile(r"^<!-- no block runs: (.+) -->$", re.MULTILINE)
 WRITTEN = ("data", "datasets", "runs", "maps", "scores", "demo", "site", "site-docs", "out")
 LIMIT = 240
 """Seconds that a block may take."""
@@ -57,13 +58,14 @@ class Block:
 def blocks(page: str) -> list[Block]:
     """Return a page's bash and Python blocks."""
     text = (ROOT / page).read_text()
+    none = NONE.search(text)
     return [
         Block(
             text.count("\n", 0, found.start("language")) + 2,
             found["language"],
             re.sub(rf"^{found['indent']}", "", found["code"], flags=re.MULTILINE),
-            found["marker"],
-            found["text"],
+            found["marker"] or ("not run" if none else None),
+            found["text"] or (none and none[1]),
         )
         for found in BLOCK.finditer(text)
     ]
