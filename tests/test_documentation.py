@@ -4,8 +4,9 @@ A comment before a block says why it does not run:
 
     <!-- not run: needs a GPU -->
 
-`<!-- no block runs: … -->` says so for a page's other blocks. `<!-- file: iou.py -->` writes the block to that file and does not run it. Each page has a folder of its own that looks
-like the repository, with made data in data/, mine/, maps/, archive/ and scene.tif.
+`<!-- no block runs: … -->` says so for a page's other blocks. `<!-- file: iou.py -->` writes the block to that file and
+does not run it. Each page has a folder of its own that looks like the repository, with made data in data/, mine/, maps/,
+archive/ and scene.tif.
 """
 
 import os
