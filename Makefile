@@ -3,8 +3,9 @@
 # make lint    check style and formatting (ruff)
 # make types   check types (mypy)
 # make format  format the code and sort its imports (ruff)
-# make page    build site/, a page that runs the light network in the browser (docs/page.md)
+# make page    build site/, a page that runs the network lite2 in the browser (docs/page.md)
 # make page-test   build the page and test it in headless Chromium
+# make docs    build site-docs/, the documentation, and check its links
 #
 # Each target sets up its virtual environment first.
 #
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin/python
 export DEMO_DATA := $(value DATA)
 export DEMO_SET := $(value SET)
 
-.PHONY: demo test lint types format
+.PHONY: demo test lint types format docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -42,6 +43,9 @@ format: $(VENV)/installed-dev
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
 
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --strict
+
 include web/page.mk
 
 $(VENV)/installed: requirements.txt requirements-scoring.txt | $(VENV)/bin/python
@@ -50,6 +54,10 @@ $(VENV)/installed: requirements.txt requirements-scoring.txt | $(VENV)/bin/pytho
 
 $(VENV)/installed-dev: $(wildcard requirements*.txt) | $(VENV)/bin/python
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/installed-docs: requirements-docs.txt | $(VENV)/bin/python
+	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@
 
 $(VENV)/bin/python:

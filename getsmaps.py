@@ -1,6 +1,6 @@
 """Write the saliency map of every image as an 8-bit gray PNG.
 
-python getsmaps.py --input PATH --output DIR         # with the light network in weights/
+python getsmaps.py --input PATH --output DIR         # with the network lite2 in weights/
 python getsmaps.py --dataset ORSSD --root DATA/ORSSD --output DIR
 python getsmaps.py --weights runs/NAME/best.safetensors …
 python getsmaps.py --weights NAME.xml …              # a file that inference.export wrote

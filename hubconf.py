@@ -107,8 +107,8 @@ def saliency(
     input.
 
     Args:
-        weights: a weights file (.safetensors), or a file that inference.export wrote (.onnx, .xml); None is the light
-            network in weights/.
+        weights: a weights file (.safetensors), or a file that inference.export wrote (.onnx, .xml); None is the network
+            lite2 in weights/.
         backend: 'torch', 'compile', 'cudagraphs', 'onnxruntime' or 'openvino'; 'auto', the fastest that is installed
             and gives the same maps in fp32 within one gray level; None: 'torch', or the runtime of an exported file.
         device: 'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:N' or 'mps'.

@@ -57,7 +57,8 @@ def register_dataset(
 
     Args:
         name: the set's name.
-        train, test: the published numbers of pairs; None: unknown.
+        train: the published number of training pairs; None: unknown.
+        test: the same of test pairs.
         layout: the set's folders, where none of `LAYOUTS` fits.
     """
     _registered.append(name)

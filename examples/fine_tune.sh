@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fine-tune the shipped light network on your own images, 30 or more, and write maps with the result.
+# Fine-tune the shipped network lite2 on your own images, 30 or more, and write maps with the result.
 #
 #   examples/fine_tune.sh IMAGES MASKS RUN [--epochs 20 and other keys of train.py]
 #

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
-"""The shipped light network: the default where no weights are named."""
+"""The shipped network lite2: the default where no weights are named."""
 
 SCENES = LIGHT.with_name("lite2_scenes.safetensors")
 """The same network trained further on windows without objects: the default for whole scenes."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train runs/lite2_eorssd.safetensors, the shipped light network, again. Run from the project's root:
+# Train runs/lite2_eorssd.safetensors, the shipped network lite2, again. Run from the project's root:
 #
 #   recipes/lite2_eorssd.sh            (PYTHON=path/to/python for another environment; docs/experiments has the times)
 #

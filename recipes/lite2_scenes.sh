@@ -6,7 +6,7 @@
 # Needs data/EORSSD. Stopped, the same command continues.
 #
 #  1. Cut windows of 160 to 1000 pixels out of mosaics of the training images, without those that validate.
-#  2. Train the shipped light network on them.
+#  2. Train the shipped network lite2 on them.
 #  3. Prune to fp16: the shipped file.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train runs/strong_eorssd.safetensors, the shipped stronger network, again. Run from the project's root:
+# Train runs/strong_eorssd.safetensors, the shipped network strong, again. Run from the project's root:
 #
 #   recipes/strong_eorssd.sh           (PYTHON=path/to/python for another environment; docs/experiments has the times)
 #

@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     add = parser.add_argument
     add("--weights", type=Path, default=SHIPPED, metavar="FILE.onnx",
-        help="network that inference.export wrote (default: the shipped light network in int8)")  # fmt: skip
+        help="network that inference.export wrote (default: the shipped lite2 in int8)")  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is every one (default: 127.0.0.1)")
     add("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
     add("--workers", type=int, default=1, metavar="N", help="images that are computed at a time (default: 1)")

@@ -30,7 +30,7 @@ def pixels(path: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped light network in fp32: unlike int8, it moves little where the resize moves a pixel by one level."""
+    """The shipped network lite2 in fp32: unlike int8, it moves little where the resize moves a pixel by one level."""
     pytest.importorskip("onnxscript", reason="requirements-onnx.txt is not installed")
     file = tmp_path_factory.mktemp("network") / "network.onnx"
     weights = ROOT / "weights" / "lite2_eorssd.safetensors"

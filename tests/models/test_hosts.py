@@ -146,7 +146,7 @@ for _name in CONTEXTS:
 
 @pytest.fixture
 def my_network():
-    """The README's example, registered for one test."""
+    """The example on docs/hosts.md, registered for one test."""
     run_host_file(ROOT / "docs" / "my_network.py")
     yield ROOT / "docs" / "my_network.py"
     KINDS.pop("mine", None)
@@ -161,10 +161,10 @@ class TestMine(OfAnyHost):
         return sys.modules["host_file_my_network"].Mine("lcnet_035", False)
 
 
-def test_the_example_is_short_and_the_readmes():
+def test_the_example_is_short_and_on_the_page():
     text = (ROOT / "docs" / "my_network.py").read_text()
     assert sum(bool(line.strip()) for line in text.splitlines()) <= 30
-    assert text in (ROOT / "README.md").read_text()
+    assert text in (ROOT / "docs" / "hosts.md").read_text()
 
 
 class Tokens(nn.Module):

@@ -1,4 +1,4 @@
-"""Draw rendered scenes before and after: test images of the sample set, and what the light network finds in them."""
+"""Draw rendered scenes before and after: test images of the sample set, and what lite2 finds in them."""
 
 import cv2
 import numpy as np
