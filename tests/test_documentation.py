@@ -226,7 +226,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     make_data(data)
     make_encoders(data / "data")
     address = folder / "socket"
-    words = [sys.executable, ROOT / "tests" / "documentation_commands.py", address]
+    words = [sys.executable, str(ROOT / "tests" / "documentation_commands.py"), str(address)]
     server = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while not address.exists():
         assert server.poll() is None, "the server of commands ended"
