@@ -5,8 +5,8 @@ A comment before a block says why it does not run:
     <!-- not run: needs a GPU -->
 
 `<!-- no block runs: … -->` says so for a page's other blocks. `<!-- file: iou.py -->` writes the block to that file and
-does not run it. Each page has a folder of its own that looks like the repository, with made data in data/, mine/, maps/,
-archive/ and scene.tif.
+does not run it. Each page has a folder of its own that looks like the repository, with made data in data/, mine/,
+maps/, archive/ and scene.tif.
 """
 
 import os
@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
@@ -136,7 +137,7 @@ def make_scene(path: Path, picture: Path) -> None:
         "rasterio", reason="rasterio is not installed: pip install -r requirements-scenes.txt"
     )
     with Image.open(picture) as image:
-        pixels = __import__("numpy").asarray(image.convert("RGB").resize((224, 224))).transpose(2, 0, 1)
+        pixels = np.asarray(image.convert("RGB").resize((224, 224))).transpose(2, 0, 1)
     where = rasterio.transform.from_origin(500000, 5000000, 0.5, 0.5)
     profile = {"driver": "GTiff", "width": 224, "height": 224, "count": 3, "dtype": "uint8", "photometric": "RGB"}
     with rasterio.open(path, "w", crs="EPSG:32632", transform=where, **profile) as file:
@@ -225,7 +226,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     make_data(data)
     make_encoders(data / "data")
     address = folder / "socket"
-    words = [sys.executable, ROOT / "tests" / "documentation_commands.py", address]
+    words = [sys.executable, str(ROOT / "tests" / "documentation_commands.py"), str(address)]
     server = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while not address.exists():
         assert server.poll() is None, "the server of commands ended"
