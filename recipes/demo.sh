@@ -3,7 +3,7 @@
 #
 #   recipes/demo.sh [FOLDER [NAME]]
 #
-# FOLDER is a data set that the README lists; without it, the sample set in datasets/sample. NAME is its name where the
+# FOLDER is a data set that docs/datasets.md lists; without it, the sample set in datasets/sample. NAME is its name where the
 # folder has another. PYTHON chooses the interpreter (default: .venv/bin/python). `make demo` calls this script.
 set -euo pipefail
 unset CDPATH
@@ -26,7 +26,7 @@ if [ -n "${1:-}" ]; then
     [ -d "$root" ] || fail "the data set's folder $root does not exist: DATA names an existing folder"
     root=$(cd -- "$root" && pwd)
     set=${2:-$(basename -- "$root")}
-    case $set in */* | . | ..) fail "'$set' is not a data set's name: SET is one of those in the README, such as ORSSD" ;; esac
+    case $set in */* | . | ..) fail "'$set' is not a data set's name: SET is one of those in docs/datasets.md, such as ORSSD" ;; esac
     run=demo/sets/$set
     more=(--data.dataset="$set" --epochs=3)
 fi

@@ -108,7 +108,9 @@ def make_data(root: Path) -> None:
     for number in range(3):
         pair(f"mine/val_images/v{number}", f"mine/val_masks/v{number}")
     shutil.copytree(root / "mine/val_images", root / "archive")
-    for method in ("ORSSD", "HFANet_R", "SDNet", "A", "B", "C", "D"):
+    for method in (
+        "ORSSD", "HFANet_R", "SDNet", "light_orssd", "lite2_eorssd", "strong_eorssd", "A", "B", "C", "D",
+    ):  # fmt: skip
         for mask in (root / "data/ORSSD/test-labels").iterdir():
             small_copy(mask, root / "maps" / method / mask.name, "map")
     for mask in sorted((sample / "test-labels").iterdir())[:3]:
