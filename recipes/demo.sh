@@ -33,7 +33,7 @@ fi
 cd -- "$here"
 
 # A folder of an earlier demo carries a marker. Nothing else is removed.
-folders=(untrained run light scores)
+folders=(untrained run lite2 scores)
 for folder in "${folders[@]}"; do
     if [ -e "$run/$folder" ] && [ ! -f "$run/$folder/$marker" ]; then
         fail "$run/$folder exists and was not made by make demo: move it away, or remove it"
@@ -54,13 +54,13 @@ done
 
 train=("$python" train.py --config configs/demo.yaml --data.root="$root" ${more[@]+"${more[@]}"})
 test_split=(--dataset="$set" --root="$root")
-maps=(untrained="$run/untrained/maps" light="$run/light/maps" SRAL="$run/run/maps")
+maps=(untrained="$run/untrained/maps" lite2="$run/lite2/maps" SRAL="$run/run/maps")
 
 "${train[@]}" --output="$run/untrained" --epochs=0 --encoder_weights=none
 "${train[@]}" --output="$run/run"
 "$python" getsmaps.py --weights="$run/untrained/last.safetensors" "${test_split[@]}" --output="$run/untrained/maps"
 "$python" getsmaps.py --weights="$run/run/last.safetensors" "${test_split[@]}" --output="$run/run/maps"
-"$python" getsmaps.py "${test_split[@]}" --output="$run/light/maps"
+"$python" getsmaps.py "${test_split[@]}" --output="$run/lite2/maps"
 for protocol in authors field; do
     "$python" compute_results/compute_metrics.py "${test_split[@]}" --maps "${maps[@]}" --protocol "$protocol" \
         --output="$run/scores/$protocol"

@@ -55,7 +55,7 @@ def test_any_name_of_a_folder(checkout: Path, name: str) -> None:
     assert (checkout / "demo/sets/ORSSD/table.md").exists()
 
 
-@pytest.mark.parametrize("folder", ["untrained", "run", "light", "scores"])
+@pytest.mark.parametrize("folder", ["untrained", "run", "lite2", "scores"])
 def test_a_folder_it_did_not_write_is_kept(checkout: Path, folder: str) -> None:
     kept = checkout / "demo" / folder / "best.safetensors"
     kept.parent.mkdir(parents=True)
