@@ -142,7 +142,7 @@ def make_band(task: SceneTask, prepared: Prepared, band: int) -> Outcome:
 
 
 def join_scene(task: SceneTask, prepared: Prepared) -> Outcome:
-    """Join a scene's bands and write its files, the map last; there is a row about it."""
+    """Join a scene's bands and write its files, the map last, unless it is there; there is a row about it."""
     _use_store_settings()
     outcome, start = Outcome(worker_name()), time.perf_counter()
     job, folder = prepared.job, Folder(task.output)
@@ -152,15 +152,12 @@ def join_scene(task: SceneTask, prepared: Prepared) -> Outcome:
         reported(outcome, "output"),
         tempfile.TemporaryDirectory(prefix="sral-scene-", ignore_cleanup_errors=True) as scratch,
     ):
-        work = Work(Path(scratch, "work"), job.grid, task.options.dtype)
-        work.start({}, resume=False)
-        for band in range(job.grid.bands):
-            with local_copy(folder.of(_part(prepared, band))) as copy:
-                _place(work, band, copy)
-            work.join_bands()
-        with _problem_of_scene():
-            job.check_source()
-        written = _write_outputs(task, job, work, folder)
+        try:
+            written = not folder.exists(task.map_name) and _joined(task, prepared, Path(scratch, "work"), folder)
+        except FileNotFoundError:  # another worker joined them, whose answer was lost
+            if not folder.exists(task.map_name):
+                raise
+            written = False
         folder.remove(prepared.parts)
         size = sum(size for size, _ in job.files.values())
         pixels = job.grid.height * job.grid.width / 1e6
@@ -172,6 +169,20 @@ def join_scene(task: SceneTask, prepared: Prepared) -> Outcome:
         )  # fmt: skip
     outcome.seconds["writing"] = time.perf_counter() - start
     return outcome
+
+
+def _joined(task: SceneTask, prepared: Prepared, scratch: Path, folder: Folder) -> bool:
+    """Join the bands in `scratch` and write all files; return whether the map was not there."""
+    job = prepared.job
+    work = Work(scratch, job.grid, task.options.dtype)
+    work.start({}, resume=False)
+    for band in range(job.grid.bands):
+        with local_copy(folder.of(_part(prepared, band))) as copy:
+            _place(work, band, copy)
+        work.join_bands()
+    with _problem_of_scene():
+        job.check_source()
+    return _write_outputs(task, job, work, folder)
 
 
 def _write_outputs(task: SceneTask, job: Job, work: Work, folder: Folder) -> bool:

@@ -108,11 +108,12 @@ def _reading(options: Namespace, requested: Requested) -> Reading:
 
 
 class _Introduction:
-    """A single task: a worker opens the network and describes it."""
+    """A single task: a worker opens the network and describes it; another one does where a worker dies of it."""
 
     def __init__(self, options: Namespace) -> None:
         self.task: Task | None = Task("network", introduce, (options,), None)
         self.found: Outcome | None = None
+        self.attempts, self.deaths = options.attempts, 0
 
     def next(self, workers: int) -> Task | None:
         task, self.task = self.task, None
@@ -125,7 +126,10 @@ class _Introduction:
         self.found = outcome
 
     def died(self, task: Task, reason: str) -> None:
-        raise ValueError(f"no worker can open the network: {reason}")
+        self.deaths += 1
+        if self.deaths >= self.attempts:
+            raise ValueError(f"no worker can open the network: {reason}, {self.deaths} times (--attempts)")
+        self.task = task
 
     def give_back(self, task: Task) -> None:
         self.task = task

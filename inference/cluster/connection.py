@@ -72,6 +72,7 @@ class Connection:
     def __init__(self, address: str, patience: float, cluster: LocalCluster | None = None) -> None:
         self.address, self.patience, self.cluster = address, patience, cluster
         self._workers, self._asked = 0, 0.0
+        self._scheduler: str | None = None
         self.client = self._open()
 
     @property
@@ -94,11 +95,13 @@ class Connection:
         """Return how many tasks run at a time; the scheduler is asked once a second.
 
         Raises:
-            SchedulerLost: it does not answer.
+            SchedulerLost: it does not answer, or another one took its place.
         """
         if time.monotonic() - self._asked >= 1:
-            self._workers = sum(self.ask(lambda: self.client.nthreads(asynchronous=True)).values())
-            self._asked = time.monotonic()
+            found = self.ask(lambda: self.client.scheduler.identity(n_workers=0))
+            if self._scheduler not in (None, found["id"]):
+                raise SchedulerLost("another scheduler took its place")
+            self._scheduler, self._workers, self._asked = found["id"], found["total_threads"], time.monotonic()
         return self._workers
 
     def gather(self, futures: list[Future]) -> list[Any]:
@@ -186,7 +189,7 @@ class Connection:
         with dask.config.set(SETTINGS):
             client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False, name="sral")
         self.client = client
-        self._asked = 0.0
+        self._scheduler, self._asked = None, 0.0
         try:
             client.run_on_scheduler(_report_deaths_at_once)
             client.register_plugin(Bounded())
@@ -220,11 +223,12 @@ def connected(options: Namespace) -> Iterator[Connection]:
         OSError, ValueError: the scheduler cannot be reached, or its workers cannot import this package.
     """
     _silence()
-    connection = _connect(options)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    with tempfile.TemporaryDirectory(prefix="sral-dask-", ignore_cleanup_errors=True) as scratch:
+        connection = _connect(options, scratch)
+        try:
+            yield connection
+        finally:
+            connection.close()
 
 
 def _silence() -> None:
@@ -234,7 +238,8 @@ def _silence() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _connect(options: Namespace) -> Connection:
+def _connect(options: Namespace, scratch: str) -> Connection:
+    """Connect; workers that are started here keep their files in `scratch`."""
     if options.scheduler:
         try:
             return Connection(options.scheduler, options.patience)
@@ -251,7 +256,7 @@ def _connect(options: Namespace) -> Connection:
         n_workers=options.workers, threads_per_worker=1, processes=True, host="127.0.0.1",
         silence_logs=logging.CRITICAL,
         dashboard_address="127.0.0.1:0" if has_bokeh else None, memory_limit=options.memory or "auto",
-        local_directory=tempfile.mkdtemp(prefix="sral-dask-"),
+        local_directory=scratch,
     )  # fmt: skip
     try:
         return Connection(cluster.scheduler_address, options.patience, cluster)
