@@ -98,7 +98,8 @@ class Connection:
             SchedulerLost: it does not answer, or another one took its place.
         """
         if time.monotonic() - self._asked >= 1:
-            found = self.ask(lambda: self.client.scheduler.identity(n_workers=0))
+            scheduler: Any = self.client.scheduler
+            found = self.ask(lambda: scheduler.identity(n_workers=0))
             if self._scheduler not in (None, found["id"]):
                 raise SchedulerLost("another scheduler took its place")
             self._scheduler, self._workers, self._asked = found["id"], found["total_threads"], time.monotonic()

@@ -62,8 +62,11 @@ class Engine:
         self._succeeded = False
         self._unreadable = 0
 
-    def run(self) -> None:
+    def run(self, is_enough: Callable[[], bool] = lambda: False) -> None:
         """Run all tasks.
+
+        Args:
+            is_enough: asked again and again, whether to stop before the tasks that are out come back.
 
         Raises:
             OSError, ValueError: the output cannot be written, no worker can open the network, or scheduler or workers
@@ -71,7 +74,7 @@ class Engine:
         """
         while True:
             try:
-                while self._step():
+                while self._step() and not is_enough():
                     self.tick()
                     time.sleep(POLL)
                 return
@@ -136,7 +139,7 @@ class Engine:
         totals.warned += outcome.warned
         for stage, seconds in outcome.seconds.items():
             totals.seconds[stage] = totals.seconds.get(stage, 0) + seconds
-        self._succeeded = self._succeeded or outcome.problem is None
+        self._succeeded = self._succeeded or (outcome.problem is None and task.subject is not None)
         if outcome.problem is not None and outcome.where == "network":
             self._refuse(task, outcome)
             return

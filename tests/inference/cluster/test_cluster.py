@@ -73,9 +73,7 @@ class Machines:
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run inference.cluster on the two workers."""
         command = self.command("--scheduler", self.scheduler, *arguments)
-        return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, env=self.environment
-        )
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, env=self.environment)
 
     def run_images(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run it on images, with the host file."""
@@ -263,8 +261,10 @@ def test_bands_of_a_scene_on_two_workers_are_those_of_one_process(
         pytest.importorskip(package)
     import numpy as np
 
-    pixels = np.moveaxis(np.asarray(picture(96, 2200)), 2, 0)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "width": 96, "height": 2200, "crs": "EPSG:32632"}
+    from inference.scenes.windows import make_grid
+
+    pixels = np.moveaxis(np.asarray(picture(96, 2144)), 2, 0)
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "width": 96, "height": 2144, "crs": "EPSG:32632"}
     place = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_500_000)
     with rasterio.open(tmp_path / "scene.tif", "w", photometric="RGB", transform=place, **profile) as target:
         target.write(pixels)
@@ -274,5 +274,6 @@ def test_bands_of_a_scene_on_two_workers_are_those_of_one_process(
     assert own_maps(monkeypatch, *common, "--output", own, "--polygons", own / "objects.geojson") == 0
     done = machines.run(*common, "--output", output, "--polygons", output / "objects.geojson")
     assert done.returncode == 0, done.stderr
+    assert make_grid((2144, 96), [96], 0.25, input_size=(64, 96)).bands == 2
     assert maps(output) == maps(own)
-    assert [row["megapixels"] for row in rows(output)] == [96 * 2200 / 1e6]
+    assert [row["megapixels"] for row in rows(output)] == [96 * 2144 / 1e6]
