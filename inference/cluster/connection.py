@@ -90,6 +90,11 @@ class Connection:
             return None
         return link
 
+    @property
+    def _calls(self) -> Any:
+        """Return the scheduler's own calls, as coroutines."""
+        return self.client.scheduler
+
     def workers(self) -> int:
         """Return how many tasks run at a time; the scheduler is asked once a second.
 
@@ -97,7 +102,7 @@ class Connection:
             SchedulerLost: it does not answer, or another one took its place.
         """
         if time.monotonic() - self._asked >= 1:
-            found = self.ask(lambda: self.client.scheduler.identity(n_workers=0))
+            found = self.ask(lambda: self._calls.identity(n_workers=0))
             if self._scheduler not in (None, found["id"]):
                 raise SchedulerLost("another scheduler took its place")
             self._scheduler, self._workers, self._asked = found["id"], found["total_threads"], time.monotonic()
@@ -128,11 +133,11 @@ class Connection:
 
     def restart_worker_of(self, key: str) -> bool:
         """End the worker that has a task, in the background; its nanny starts another. Return whether one has it."""
-        holders = self.ask(lambda: self.client.scheduler.processing(workers=None))
+        holders = self.ask(lambda: self._calls.processing(workers=None))
         found = [worker for worker, keys in holders.items() if key in keys]
         if found:
             # The scheduler's own call also removes a worker without a nanny; the client's refuses to.
-            call = self.client.scheduler.restart_workers(
+            call = self._calls.restart_workers(
                 workers=found, timeout=60, wait_for_workers=False, on_error="return", stimulus_id=f"late-{key}"
             )
             loop: Any = self.client.loop
