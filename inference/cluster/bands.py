@@ -105,6 +105,7 @@ def prepare_scene(task: SceneTask, check: bool) -> Outcome:
             outcome.rows.append(Row(public(task.source), task.map_name, worker=outcome.worker, time=time.time()))
             return outcome
         with _problem_of_scene():
+            _check_polygons(task, check)
             job = Job.of(task.source, _wishes(task.options), network.input_size)
         key = {"format": FORMAT} | job.key() | network.key | {"dtype": task.options.dtype}
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
@@ -113,6 +114,12 @@ def prepare_scene(task: SceneTask, check: bool) -> Outcome:
         finished = frozenset(int(found[1]) for found in names if found)
         outcome.value = Prepared(job, parts, finished, f"{job}; on {network.where}")
     return outcome
+
+
+def _check_polygons(task: SceneTask, check: bool) -> None:
+    """Raise a ValueError if another run's polygons are there."""
+    if task.polygons and not check and Folder(task.polygons.rpartition("/")[0] or "/").exists(name_of(task.polygons)):
+        raise ValueError(f"--polygons {public(task.polygons)} is there: remove it, or give another name")
 
 
 def make_band(task: SceneTask, prepared: Prepared, band: int) -> Outcome:

@@ -5,7 +5,6 @@ import contextlib
 import importlib.util
 import logging
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -91,6 +90,11 @@ class Connection:
             return None
         return link
 
+    @property
+    def _calls(self) -> Any:
+        """Return the scheduler's own calls, as coroutines."""
+        return self.client.scheduler
+
     def workers(self) -> int:
         """Return how many tasks run at a time; the scheduler is asked once a second.
 
@@ -98,8 +102,7 @@ class Connection:
             SchedulerLost: it does not answer, or another one took its place.
         """
         if time.monotonic() - self._asked >= 1:
-            scheduler: Any = self.client.scheduler
-            found = self.ask(lambda: scheduler.identity(n_workers=0))
+            found = self.ask(lambda: self._calls.identity(n_workers=0))
             if self._scheduler not in (None, found["id"]):
                 raise SchedulerLost("another scheduler took its place")
             self._scheduler, self._workers, self._asked = found["id"], found["total_threads"], time.monotonic()
@@ -130,29 +133,22 @@ class Connection:
 
     def restart_worker_of(self, key: str) -> bool:
         """End the worker that has a task, in the background; its nanny starts another. Return whether one has it."""
-        try:
-            holders = self.client.processing()
-        except (OSError, TimeoutError) as error:
-            raise SchedulerLost(said(error)) from error
+        holders = self.ask(lambda: self._calls.processing(workers=None))
         found = [worker for worker, keys in holders.items() if key in keys]
         if found:
-            client = self.client
-
-            def restart() -> None:
-                with contextlib.suppress(Exception):  # a worker without a nanny goes on
-                    client.restart_workers(found, timeout=60, raise_for_error=False)
-
-            threading.Thread(target=restart, daemon=True).start()
+            # The scheduler's own call also removes a worker without a nanny; the client's refuses to.
+            call = self._calls.restart_workers(
+                workers=found, timeout=60, wait_for_workers=False, on_error="return", stimulus_id=f"late-{key}"
+            )
+            loop: Any = self.client.loop
+            asyncio.run_coroutine_threadsafe(call, loop.asyncio_loop)
         return bool(found)
 
     def retire(self, worker: str) -> None:
         """Send no more tasks to the worker process of a name 'host-process'."""
-        try:
-            names = self.client.run(_name, on_error="ignore")
-            found = [address for address, name in names.items() if name == worker]
-            self.client.retire_workers(found, close_workers=True) if found else None
-        except (OSError, TimeoutError) as error:
-            raise SchedulerLost(said(error)) from error
+        names = self.ask(lambda: self.client.run(_name, on_error="ignore"))
+        if found := [address for address, name in names.items() if name == worker]:
+            self.ask(lambda: self.client.retire_workers(found, close_workers=True))
 
     def reopen(self) -> None:
         """Connect again, to the same scheduler or to one that took its place.
@@ -192,18 +188,26 @@ class Connection:
         self.client = client
         self._scheduler, self._asked = None, 0.0
         try:
-            client.run_on_scheduler(_report_deaths_at_once)
-            client.register_plugin(Bounded())
+            self._prepare(client)
         except (ImportError, AttributeError) as error:
-            self._close_client()
             raise ValueError(
                 f"{self.address}: scheduler or workers cannot import inference.cluster ({said(error)}): start them in "
                 "the checkout's folder, with PYTHONPATH set to it"
             ) from error
+        return client
+
+    def _prepare(self, client: Client) -> None:
+        """Change the settings of scheduler and workers; leave the scheduler if that fails."""
+        try:
+            client.run_on_scheduler(_report_deaths_at_once)
+            with contextlib.suppress(SchedulerLost):  # a worker hangs; those that come have the settings as well
+                self.ask(lambda: client.register_plugin(Bounded()))
         except distributed.comm.CommClosedError as error:
             self._close_client()
             raise OSError(str(error)) from error
-        return client
+        except BaseException:
+            self._close_client()
+            raise
 
 
 def _report_deaths_at_once(dask_scheduler: Any) -> None:
@@ -264,7 +268,3 @@ def _connect(options: Namespace, scratch: str) -> Connection:
     except BaseException:
         cluster.close(timeout=4)
         raise
-
-
-if sys.platform == "win32":
-    raise ImportError("inference.cluster needs a system with signals and forks, such as Linux or macOS")
