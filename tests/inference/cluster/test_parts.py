@@ -72,6 +72,7 @@ def test_an_image_is_set_aside_after_so_many_deaths_alone_and_its_batch_stays_to
     alone, batches = 0, []
     while not work.is_finished():
         task = work.next(1)
+        assert task is not None
         bundle = task.arguments[1]
         items = [item for batch in bundle.batches for item in batch]
         if any(item.number == 5 and not item.aside for item in items):
