@@ -271,7 +271,7 @@ def memory(bench: Bench) -> str:
 
 @contextmanager
 def watched_memory() -> Iterator[list[list[int]]]:
-    """Yield a list that gets the memory of every Dask worker in bytes, once a second."""
+    """Yield a list that gets the memory of every Dask worker of this run in bytes, once a second."""
     samples: list[list[int]] = []
     ended = threading.Event()
 
@@ -280,7 +280,8 @@ def watched_memory() -> Iterator[list[list[int]]]:
             samples.append([])
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
-                    if b"spawn_main" in (process / "cmdline").read_bytes():
+                    own = os.getpgid(int(process.name)) == os.getpgid(0)
+                    if own and b"spawn_main" in (process / "cmdline").read_bytes():
                         pages = int((process / "statm").read_text().split()[1])
                         samples[-1].append(pages * os.sysconf("SC_PAGE_SIZE"))
 

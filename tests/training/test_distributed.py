@@ -29,7 +29,7 @@ def options_of(data: Path, run: Path, *more: str) -> list[str]:
 
 
 def pair(root: Path, options: list[str], **environment: str) -> list[tuple[int, str, str]]:
-    """Train on two processes without torchrun, which takes seconds to start; return each one's (status, stdout, stderr)."""
+    """Train on two processes without torchrun, which starts slowly; return each one's (status, stdout, stderr)."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = str(found.getsockname()[1])
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", **environment}
