@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +244,7 @@ def killer(bench: Bench) -> str:
     return bench.compare(bench.maps)
 
 
-def rate(bench: Bench, rounds: int = 3) -> str:
+def rate(bench: Bench, rounds: int) -> str:
     """Compare two workers with two processes of getsmaps.py, one thread each, in turns; the result has medians."""
     rates: dict[str, list[float]] = {"getsmaps": [], "cluster": []}
     for _ in range(rounds):
@@ -334,6 +335,7 @@ def main() -> None:
     parser.add_argument("--case", choices=(*IMAGES, "plan-only"), required=True)
     parser.add_argument("--images", type=int, metavar="N", help=f"default: {IMAGES}")
     parser.add_argument("--every", type=float, default=5, metavar="S", help="seconds between kills (default: 5)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of the case rate (default: 3)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options, more = parser.parse_known_args()
     if options.case == "plan-only":
@@ -346,8 +348,11 @@ def main() -> None:
             result = plan(Path(folder), count)
         else:
             bench = Bench(Path(folder), count, ["--threads", "1", *more])
-            case = {"s3": s3, "killer": killer, "rate": rate, "memory": memory}.get(options.case)
-            result = case(bench) if case else faults(bench, options.every)
+            cases: dict[str, Callable[[Bench], str]] = {
+                "faults": partial(faults, every=options.every), "s3": s3, "killer": killer,
+                "rate": partial(rate, rounds=options.rounds), "memory": memory,
+            }  # fmt: skip
+            result = cases[options.case](bench)
     print(f"| {options.case}, {count} images | {result} | {time.perf_counter() - start:.0f} s |")
 
 
