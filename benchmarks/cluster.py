@@ -353,7 +353,8 @@ def main() -> None:
                 "rate": partial(rate, rounds=options.rounds), "memory": memory,
             }  # fmt: skip
             result = cases[options.case](bench)
-    print(f"| {options.case}, {count} images | {result} | {time.perf_counter() - start:.0f} s |")
+        # before the folder is removed, which takes a while
+        print(f"| {options.case}, {count} images | {result} | {time.perf_counter() - start:.0f} s |", flush=True)
 
 
 if __name__ == "__main__":

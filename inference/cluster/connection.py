@@ -108,6 +108,10 @@ class Connection:
             self._scheduler, self._workers, self._asked = found["id"], found["total_threads"], time.monotonic()
         return self._workers
 
+    def forget_workers(self) -> None:
+        """Have `workers` ask the scheduler again, since a worker died."""
+        self._asked = 0.0
+
     def gather(self, futures: list[Future]) -> list[Any]:
         """Return the results of finished futures; raises also what a lost result raises."""
         results: list[Any] = self.ask(lambda: self.client.gather(futures, asynchronous=True))

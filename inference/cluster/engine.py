@@ -167,6 +167,8 @@ class Engine:
                 f"the workers cannot import what they need ({said(error)}): install the requirements on every machine, "
                 "and start the workers in the checkout's folder, with PYTHONPATH set to it"
             )
+        # With an old count, two tasks would share a worker, and the one that kills it would take the other along.
+        self.connection.forget_workers()
         self.totals.deaths += 1
         reason = DIED if isinstance(error, KilledWorker) else f"unexpected {type(error).__name__}: {said(error)}"
         self.work.died(task, reason)
