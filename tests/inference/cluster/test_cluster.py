@@ -112,7 +112,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         yield Machines(file, switches, folder / "host.py", environment)
     finally:
         for process in reversed(started):
-            process.terminate()  # the workers' nanny ends them
+            process.kill()  # workers end with their nanny
         for process in started:
             process.wait(PATIENCE)
 
