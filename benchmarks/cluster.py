@@ -3,7 +3,8 @@
 python -m benchmarks.cluster --case faults --weights FILE.xml
 python -m benchmarks.cluster --case s3 --images 2000 --weights FILE.xml
 
-Needs requirements-cluster.txt and moto[server]. Prints a row of a Markdown table for each case.
+Other options go to getsmaps.py and inference.cluster. Needs requirements-cluster.txt and moto[server]. Prints a row of
+a Markdown table for each case. benchmarks.cluster_simulation computes what 100 machines would do.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,15 +25,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES = {"faults": 10_000, "s3": 2_000, "killer": 200, "rate": 2_000, "plan": 1_000_000}
+IMAGES = {"faults": 10_000, "s3": 2_000, "killer": 200, "rate": 2_000, "memory": 10_000, "plan": 1_000_000}
+KILLER = "000100.jpg"
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-HOST_FILE = """
+HOST_FILE = f"""
 import os
 import signal
 
@@ -41,7 +46,7 @@ _read = images.inspect_pixels
 
 
 def read(path, *more):
-    if os.path.basename(path) == "000100.jpg":
+    if os.path.basename(path) == "{KILLER}":
         os.kill(os.getpid(), signal.SIGKILL)
     return _read(path, *more)
 
@@ -56,12 +61,12 @@ def build(config, pretrained):
 
 
 def make_images(folder: Path, count: int) -> None:
-    """Write `count` JPEG files of 64×64 pixels."""
+    """Write `count` JPEG files of 224×224 pixels."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg")
+        Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg")
 
 
 class Bench:
@@ -206,11 +211,11 @@ def faults(bench: Bench, every: float) -> str:
 
 
 def s3(bench: Bench) -> str:
-    """Read from a moto server that answers 5 % with 503, and write there."""
+    """Read from a moto server that answers 5 % with 503 and 1 % two seconds late, and write there."""
     import fsspec
 
     bench.getsmaps()
-    command = [sys.executable, "-m", "benchmarks.s3_server", "--failures", "0.05"]
+    command = [sys.executable, "-m", "benchmarks.s3_server", "--failures", "0.05", "--late", "0.01"]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -228,37 +233,46 @@ def s3(bench: Bench) -> str:
 
 
 def killer(bench: Bench) -> str:
-    """Have an image that kills its worker."""
+    """Have an image that kills its worker; for getsmaps.py, which it would kill too, it is one that cannot be read."""
+    image = (bench.images / KILLER).read_bytes()
+    (bench.images / KILLER).write_bytes(b"no image")
     bench.getsmaps()
+    (bench.images / KILLER).write_bytes(image)
     (bench.folder / "killer.py").write_text(HOST_FILE)
     said = bench.cluster("--workers", "2", "--host-file", str(bench.folder / "killer.py"))
     print(said)
     return bench.compare(bench.maps)
 
 
-def rate(bench: Bench) -> str:
-    """Compare two workers with two processes of getsmaps.py, one thread each, and watch the workers' memory."""
-    results, memory = [], ""
-    for _ in range(2):
-        for name in ("reference", "maps"):
-            subprocess.run(["rm", "-rf", bench.folder / name], check=True)
-        line = bench.getsmaps(2)
-        with watched_memory() as samples:
-            said = bench.cluster("--workers", "2")
-        print(line, said, sep="\n")
-        found = [re.search(r"([\d.]+) images (?:and|per)", text) for text in (line, said)]
-        results.append([float(each[1]) if each else 0.0 for each in found])
-        at = [max(samples[int(part * (len(samples) - 1))], default=0) for part in (0.2, 0.5, 0.8, 0.95)]
-        memory = ", ".join(f"{value / 1e9:.2f}" for value in at)
-    rates = "; ".join(
-        f"getsmaps {own:.1f}, cluster {theirs:.1f} images/s ({theirs / own:.0%})" for own, theirs in results
-    )
-    return f"{rates}; largest worker at 20, 50, 80, 95 % of the time: {memory} GB; {bench.compare(bench.maps)}"
+def rate(bench: Bench, rounds: int) -> str:
+    """Compare two workers with two processes of getsmaps.py, one thread each, in turns; the result has medians."""
+    rates: dict[str, list[float]] = {"getsmaps": [], "cluster": []}
+    for _ in range(rounds):
+        for folder in (bench.reference, bench.maps):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name, line in (("getsmaps", bench.getsmaps(2)), ("cluster", bench.cluster("--workers", "2"))):
+            print(line, flush=True)
+            found = re.search(r"([\d.]+) images (?:and|per)", line)
+            rates[name].append(float(found[1]) if found else 0.0)
+    own, theirs = (statistics.median(rates[name]) for name in ("getsmaps", "cluster"))
+    every = "; ".join(f"{name} {', '.join(map(str, each))}" for name, each in rates.items())
+    return f"cluster {theirs:.1f} of {own:.1f} images/s, {theirs / own:.0%} ({every}); {bench.compare(bench.maps)}"
+
+
+def memory(bench: Bench) -> str:
+    """Watch the memory of two workers over a long run."""
+    with watched_memory() as samples:
+        print(bench.cluster("--workers", "2"))
+    times = (0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
+    at = [max(samples[int(part * (len(samples) - 1))], default=0) / 1e9 for part in times]
+    largest = max(max(sample, default=0) for sample in samples) / 1e9
+    parts = ", ".join(f"{value:.2f} at {part:.0%}" for part, value in zip(times, at, strict=True))
+    return f"largest worker {largest:.2f} GB at its most, {parts} of the time"
 
 
 @contextmanager
 def watched_memory() -> Iterator[list[list[int]]]:
-    """Yield a list that gets the memory of every Dask worker in bytes, once a second."""
+    """Yield a list that gets the memory of every Dask worker of this run in bytes, once a second."""
     samples: list[list[int]] = []
     ended = threading.Event()
 
@@ -267,7 +281,8 @@ def watched_memory() -> Iterator[list[list[int]]]:
             samples.append([])
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
-                    if b"spawn_main" in (process / "cmdline").read_bytes():
+                    own = os.getpgid(int(process.name)) == os.getpgid(0)
+                    if own and b"spawn_main" in (process / "cmdline").read_bytes():
                         pages = int((process / "statm").read_text().split()[1])
                         samples[-1].append(pages * os.sysconf("SC_PAGE_SIZE"))
 
@@ -320,27 +335,26 @@ def main() -> None:
     parser.add_argument("--case", choices=(*IMAGES, "plan-only"), required=True)
     parser.add_argument("--images", type=int, metavar="N", help=f"default: {IMAGES}")
     parser.add_argument("--every", type=float, default=5, metavar="S", help="seconds between kills (default: 5)")
-    parser.add_argument("--weights", help="default: the commands' own")
-    parser.add_argument("--precision")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of the case rate (default: 3)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()
     if options.case == "plan-only":
         print(plan_only(options.folder))
         return
     count = options.images or IMAGES[options.case]
-    more = ["--threads", "1"]
-    for name in ("weights", "precision"):
-        if value := getattr(options, name):
-            more += [f"--{name}", value]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="sral-bench-") as folder:
         if options.case == "plan":
             result = plan(Path(folder), count)
         else:
-            bench = Bench(Path(folder), count, more)
-            case = {"s3": s3, "killer": killer, "rate": rate}.get(options.case)
-            result = case(bench) if case else faults(bench, options.every)
-    print(f"| {options.case}, {count} images | {result} | {time.perf_counter() - start:.0f} s |")
+            bench = Bench(Path(folder), count, ["--threads", "1", *more])
+            cases: dict[str, Callable[[Bench], str]] = {
+                "faults": partial(faults, every=options.every), "s3": s3, "killer": killer,
+                "rate": partial(rate, rounds=options.rounds), "memory": memory,
+            }  # fmt: skip
+            result = cases[options.case](bench)
+        # before the folder is removed, which takes a while
+        print(f"| {options.case}, {count} images | {result} | {time.perf_counter() - start:.0f} s |", flush=True)
 
 
 if __name__ == "__main__":

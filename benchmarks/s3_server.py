@@ -1,6 +1,6 @@
-"""An S3 server on this machine (moto) that answers a part of the requests with 503, and slowly if asked.
+"""An S3 server on this machine (moto) that answers a part of the requests with 503, or late.
 
-python -m benchmarks.s3_server --failures 0.05       prints its address, and serves until it is ended
+python -m benchmarks.s3_server --failures 0.05 --late 0.01       prints its address, and serves until it is ended
 """
 
 import argparse
@@ -19,16 +19,18 @@ class Unreliable:
 
     Args:
         failures: part of the requests that are answered with 503, [0, 1).
-        seconds: what every answer takes longer.
+        late: part of the requests that are answered late, [0, 1].
+        seconds: what a late answer takes longer.
     """
 
-    def __init__(self, failures: float, seconds: float) -> None:
+    def __init__(self, failures: float, late: float, seconds: float) -> None:
         self.app = DomainDispatcherApplication(create_backend_app)
-        self.failures, self.seconds, self.random = failures, seconds, random.Random(0)
+        self.failures, self.late, self.seconds, self.random = failures, late, seconds, random.Random(0)
 
     def __call__(self, environ: dict, start: Callable) -> Iterable[bytes]:
         """Answer a WSGI request."""
-        time.sleep(self.seconds)
+        if self.random.random() < self.late:
+            time.sleep(self.seconds)
         if self.random.random() < self.failures:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             environ["wsgi.input"].read(length)
@@ -37,7 +39,9 @@ class Unreliable:
         return self.app(environ, start)
 
 
-class _Quiet(WSGIRequestHandler):
+class Quiet(WSGIRequestHandler):
+    """Keeps connections open, and no log."""
+
     protocol_version = "HTTP/1.1"
 
     def log(self, *_: object) -> None:
@@ -48,10 +52,11 @@ def main() -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--failures", type=float, default=0.05, metavar="P", help="part of the answers (default: 0.05)")
-    parser.add_argument("--seconds", type=float, default=0.0, metavar="S", help="delay of each answer (default: 0)")
+    parser.add_argument("--late", type=float, default=0.0, metavar="P", help="part of late answers (default: 0)")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="delay of a late answer (default: 2)")
     options = parser.parse_args()
-    app = Unreliable(options.failures, options.seconds)
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    app = Unreliable(options.failures, options.late, options.seconds)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 

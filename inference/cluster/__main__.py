@@ -20,6 +20,8 @@ REQUIREMENTS = "requirements-cluster.txt"
 def main() -> None:
     """Parse, run, report. Bad input ends with one line on standard error and a non-zero exit status."""
     options = parse_arguments()
+    if sys.platform == "win32":
+        sys.exit("error: inference.cluster needs Linux or macOS: on Windows, run it under WSL 2")
     set_local_defaults(options)
     try:
         leave_launchers()

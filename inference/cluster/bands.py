@@ -105,6 +105,7 @@ def prepare_scene(task: SceneTask, check: bool) -> Outcome:
             outcome.rows.append(Row(public(task.source), task.map_name, worker=outcome.worker, time=time.time()))
             return outcome
         with _problem_of_scene():
+            _check_polygons(task, check)
             job = Job.of(task.source, _wishes(task.options), network.input_size)
         key = {"format": FORMAT} | job.key() | network.key | {"dtype": task.options.dtype}
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
@@ -113,6 +114,12 @@ def prepare_scene(task: SceneTask, check: bool) -> Outcome:
         finished = frozenset(int(found[1]) for found in names if found)
         outcome.value = Prepared(job, parts, finished, f"{job}; on {network.where}")
     return outcome
+
+
+def _check_polygons(task: SceneTask, check: bool) -> None:
+    """Raise a ValueError if another run's polygons are there."""
+    if task.polygons and not check and Folder(task.polygons.rpartition("/")[0] or "/").exists(name_of(task.polygons)):
+        raise ValueError(f"--polygons {public(task.polygons)} is there: remove it, or give another name")
 
 
 def make_band(task: SceneTask, prepared: Prepared, band: int) -> Outcome:
@@ -142,7 +149,7 @@ def make_band(task: SceneTask, prepared: Prepared, band: int) -> Outcome:
 
 
 def join_scene(task: SceneTask, prepared: Prepared) -> Outcome:
-    """Join a scene's bands and write its files, the map last; there is a row about it."""
+    """Join a scene's bands and write its files, the map last, unless it is there; there is a row about it."""
     _use_store_settings()
     outcome, start = Outcome(worker_name()), time.perf_counter()
     job, folder = prepared.job, Folder(task.output)
@@ -152,15 +159,12 @@ def join_scene(task: SceneTask, prepared: Prepared) -> Outcome:
         reported(outcome, "output"),
         tempfile.TemporaryDirectory(prefix="sral-scene-", ignore_cleanup_errors=True) as scratch,
     ):
-        work = Work(Path(scratch, "work"), job.grid, task.options.dtype)
-        work.start({}, resume=False)
-        for band in range(job.grid.bands):
-            with local_copy(folder.of(_part(prepared, band))) as copy:
-                _place(work, band, copy)
-            work.join_bands()
-        with _problem_of_scene():
-            job.check_source()
-        written = _write_outputs(task, job, work, folder)
+        try:
+            written = not folder.exists(task.map_name) and _joined(task, prepared, Path(scratch, "work"), folder)
+        except FileNotFoundError:  # another worker joined them, whose answer was lost
+            if not folder.exists(task.map_name):
+                raise
+            written = False
         folder.remove(prepared.parts)
         size = sum(size for size, _ in job.files.values())
         pixels = job.grid.height * job.grid.width / 1e6
@@ -172,6 +176,20 @@ def join_scene(task: SceneTask, prepared: Prepared) -> Outcome:
         )  # fmt: skip
     outcome.seconds["writing"] = time.perf_counter() - start
     return outcome
+
+
+def _joined(task: SceneTask, prepared: Prepared, scratch: Path, folder: Folder) -> bool:
+    """Join the bands in `scratch` and write all files; return whether the map was not there."""
+    job = prepared.job
+    work = Work(scratch, job.grid, task.options.dtype)
+    work.start({}, resume=False)
+    for band in range(job.grid.bands):
+        with local_copy(folder.of(_part(prepared, band))) as copy:
+            _place(work, band, copy)
+        work.join_bands()
+    with _problem_of_scene():
+        job.check_source()
+    return _write_outputs(task, job, work, folder)
 
 
 def _write_outputs(task: SceneTask, job: Job, work: Work, folder: Folder) -> bool:

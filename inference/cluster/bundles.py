@@ -24,6 +24,10 @@ SECONDS = 4.0
 """What a bundle is to take."""
 MOST_BATCHES = 64
 KILLED = "killed its worker"
+REFUSALS = frozenset(("store", "refused", "unwritable"))
+"""Kinds of failures that say more of the store than of an image."""
+MOST_REFUSALS = 500
+"""Such failures in a row after which the run stops: the store is away, or the credentials have expired."""
 
 
 @dataclass(eq=False)
@@ -80,6 +84,7 @@ class ImageWork:
         self._again: deque[list[_Batch]] = deque()
         self._probes: deque[_Probe] = deque()
         self._seconds: float | None = None  # of a batch
+        self._refusals = 0  # in a row
 
     def next(self, workers: int) -> Task | None:
         """Return a bundle for a worker: what died first, then fresh images."""
@@ -102,6 +107,12 @@ class ImageWork:
             return
         for row in outcome.rows:
             self.record(row)
+            self._refusals = self._refusals + 1 if row.kind in REFUSALS else 0
+        if self._refusals >= MOST_REFUSALS:
+            raise OSError(
+                f"{outcome.rows[-1].error}; the last {self._refusals} inputs failed like this: look after store and "
+                "credentials, and go on with --resume"
+            )
         if len(outcome.rows) and outcome.problem is None:
             taken = (time.monotonic() - task.started) / len(task.subject)
             self._seconds = taken if self._seconds is None else 0.7 * self._seconds + 0.3 * taken

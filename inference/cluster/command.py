@@ -20,7 +20,7 @@ from inference.cluster.plan import ClusterPlan, make_plan
 from inference.cluster.progress import Progress, summarize
 from inference.cluster.storage import Folder, local_copy
 from inference.cluster.tasks import Task, Work
-from inference.cluster.worker import Outcome, introduce
+from inference.cluster.worker import Outcome, introduce, warm_up
 from inference.reading import SAMPLED, reading_of
 
 DEPENDS_ON = ("size", "raw", "suffix", "bands", "range", "scene")
@@ -48,7 +48,8 @@ def make_archive(options: Namespace) -> int:
         _say_cluster(connection)
         key, where = _introduced(connection, options)
         check_job(folder, _job(options, key, reading))
-        manifest, progress = ManifestWriter(folder), Progress(len(plan.left), "scene" if options.scene else "image")
+        manifest = ManifestWriter(folder)
+        progress = Progress(len(plan.left), "scene" if options.scene else "image", fresh=not options.resume)
         engine = Engine(
             connection, _work(options, plan, key, reading, partial(_record, manifest, progress), progress),
             options.timeout, options.patience, manifest.flush_if_due,
@@ -108,33 +109,48 @@ def _reading(options: Namespace, requested: Requested) -> Reading:
 
 
 class _Introduction:
-    """A single task: a worker opens the network and describes it."""
+    """A worker opens the network and describes it, another one where a worker dies of it; the others open it meanwhile.
+
+    Nothing waits for the others, and nothing depends on them: a worker that cannot open the network says so when it
+    gets its first bundle.
+    """
 
     def __init__(self, options: Namespace) -> None:
-        self.task: Task | None = Task("network", introduce, (options,), None)
+        self.task: Task | None = Task("network", introduce, (options,), self)
         self.found: Outcome | None = None
+        self.options, self.deaths, self.others = options, 0, 0
 
     def next(self, workers: int) -> Task | None:
+        if self.task is None and self.others < workers - 1:
+            self.others += 1
+            return Task("network", warm_up, (self.options,), None)
         task, self.task = self.task, None
         return task
 
     def is_finished(self) -> bool:
-        return self.task is None
+        return self.found is not None
 
     def done(self, task: Task, outcome: Outcome) -> None:
-        self.found = outcome
+        if task.subject is self:
+            self.found = outcome
 
     def died(self, task: Task, reason: str) -> None:
-        raise ValueError(f"no worker can open the network: {reason}")
+        if task.subject is not self:
+            return
+        self.deaths += 1
+        if self.deaths >= self.options.attempts:
+            raise ValueError(f"no worker can open the network: {reason}, {self.deaths} times (--attempts)")
+        self.task = task
 
     def give_back(self, task: Task) -> None:
-        self.task = task
+        if task.subject is self:
+            self.task = task
 
 
 def _introduced(connection: Connection, options: Namespace) -> tuple[dict, str]:
     """Return what the maps depend on of the network, and what it runs on."""
     work = _Introduction(options)
-    Engine(connection, work, options.timeout, options.patience, lambda: None).run()
+    Engine(connection, work, options.timeout, options.patience, lambda: None).run(lambda: work.found is not None)
     assert work.found is not None
     key, where = work.found.value
     return key, where

@@ -5,7 +5,6 @@ import contextlib
 import importlib.util
 import logging
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -72,6 +71,7 @@ class Connection:
     def __init__(self, address: str, patience: float, cluster: LocalCluster | None = None) -> None:
         self.address, self.patience, self.cluster = address, patience, cluster
         self._workers, self._asked = 0, 0.0
+        self._scheduler: str | None = None
         self.client = self._open()
 
     @property
@@ -90,16 +90,27 @@ class Connection:
             return None
         return link
 
+    @property
+    def _calls(self) -> Any:
+        """Return the scheduler's own calls, as coroutines."""
+        return self.client.scheduler
+
     def workers(self) -> int:
         """Return how many tasks run at a time; the scheduler is asked once a second.
 
         Raises:
-            SchedulerLost: it does not answer.
+            SchedulerLost: it does not answer, or another one took its place.
         """
         if time.monotonic() - self._asked >= 1:
-            self._workers = sum(self.ask(lambda: self.client.nthreads(asynchronous=True)).values())
-            self._asked = time.monotonic()
+            found = self.ask(lambda: self._calls.identity(n_workers=0))
+            if self._scheduler not in (None, found["id"]):
+                raise SchedulerLost("another scheduler took its place")
+            self._scheduler, self._workers, self._asked = found["id"], found["total_threads"], time.monotonic()
         return self._workers
+
+    def forget_workers(self) -> None:
+        """Have `workers` ask the scheduler again, since a worker died."""
+        self._asked = 0.0
 
     def gather(self, futures: list[Future]) -> list[Any]:
         """Return the results of finished futures; raises also what a lost result raises."""
@@ -126,29 +137,22 @@ class Connection:
 
     def restart_worker_of(self, key: str) -> bool:
         """End the worker that has a task, in the background; its nanny starts another. Return whether one has it."""
-        try:
-            holders = self.client.processing()
-        except (OSError, TimeoutError) as error:
-            raise SchedulerLost(said(error)) from error
+        holders = self.ask(lambda: self._calls.processing(workers=None))
         found = [worker for worker, keys in holders.items() if key in keys]
         if found:
-            client = self.client
-
-            def restart() -> None:
-                with contextlib.suppress(Exception):  # a worker without a nanny goes on
-                    client.restart_workers(found, timeout=60, raise_for_error=False)
-
-            threading.Thread(target=restart, daemon=True).start()
+            # The scheduler's own call also removes a worker without a nanny; the client's refuses to.
+            call = self._calls.restart_workers(
+                workers=found, timeout=60, wait_for_workers=False, on_error="return", stimulus_id=f"late-{key}"
+            )
+            loop: Any = self.client.loop
+            asyncio.run_coroutine_threadsafe(call, loop.asyncio_loop)
         return bool(found)
 
     def retire(self, worker: str) -> None:
         """Send no more tasks to the worker process of a name 'host-process'."""
-        try:
-            names = self.client.run(_name, on_error="ignore")
-            found = [address for address, name in names.items() if name == worker]
-            self.client.retire_workers(found, close_workers=True) if found else None
-        except (OSError, TimeoutError) as error:
-            raise SchedulerLost(said(error)) from error
+        names = self.ask(lambda: self.client.run(_name, on_error="ignore"))
+        if found := [address for address, name in names.items() if name == worker]:
+            self.ask(lambda: self.client.retire_workers(found, close_workers=True))
 
     def reopen(self) -> None:
         """Connect again, to the same scheduler or to one that took its place.
@@ -186,20 +190,28 @@ class Connection:
         with dask.config.set(SETTINGS):
             client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False, name="sral")
         self.client = client
-        self._asked = 0.0
+        self._scheduler, self._asked = None, 0.0
         try:
-            client.run_on_scheduler(_report_deaths_at_once)
-            client.register_plugin(Bounded())
+            self._prepare(client)
         except (ImportError, AttributeError) as error:
-            self._close_client()
             raise ValueError(
                 f"{self.address}: scheduler or workers cannot import inference.cluster ({said(error)}): start them in "
                 "the checkout's folder, with PYTHONPATH set to it"
             ) from error
+        return client
+
+    def _prepare(self, client: Client) -> None:
+        """Change the settings of scheduler and workers; leave the scheduler if that fails."""
+        try:
+            client.run_on_scheduler(_report_deaths_at_once)
+            with contextlib.suppress(SchedulerLost):  # a worker hangs; those that come have the settings as well
+                self.ask(lambda: client.register_plugin(Bounded()))
         except distributed.comm.CommClosedError as error:
             self._close_client()
             raise OSError(str(error)) from error
-        return client
+        except BaseException:
+            self._close_client()
+            raise
 
 
 def _report_deaths_at_once(dask_scheduler: Any) -> None:
@@ -220,11 +232,12 @@ def connected(options: Namespace) -> Iterator[Connection]:
         OSError, ValueError: the scheduler cannot be reached, or its workers cannot import this package.
     """
     _silence()
-    connection = _connect(options)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    with tempfile.TemporaryDirectory(prefix="sral-dask-", ignore_cleanup_errors=True) as scratch:
+        connection = _connect(options, scratch)
+        try:
+            yield connection
+        finally:
+            connection.close()
 
 
 def _silence() -> None:
@@ -234,7 +247,8 @@ def _silence() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _connect(options: Namespace) -> Connection:
+def _connect(options: Namespace, scratch: str) -> Connection:
+    """Connect; workers that are started here keep their files in `scratch`."""
     if options.scheduler:
         try:
             return Connection(options.scheduler, options.patience)
@@ -251,14 +265,10 @@ def _connect(options: Namespace) -> Connection:
         n_workers=options.workers, threads_per_worker=1, processes=True, host="127.0.0.1",
         silence_logs=logging.CRITICAL,
         dashboard_address="127.0.0.1:0" if has_bokeh else None, memory_limit=options.memory or "auto",
-        local_directory=tempfile.mkdtemp(prefix="sral-dask-"),
+        local_directory=scratch,
     )  # fmt: skip
     try:
         return Connection(cluster.scheduler_address, options.patience, cluster)
     except BaseException:
         cluster.close(timeout=4)
         raise
-
-
-if sys.platform == "win32":
-    raise ImportError("inference.cluster needs a system with signals and forks, such as Linux or macOS")

@@ -18,6 +18,8 @@ POLL = 0.02
 REMINDER = 30
 """Seconds after which it is said again that no worker is there."""
 DIED = "its worker died (out of memory, killed, or a library crashed)"
+UNREADABLE = 100
+"""Times in a row that results cannot be fetched although they are there, after which the run stops."""
 
 
 @dataclass
@@ -58,9 +60,13 @@ class Engine:
         self._waiting_since: float | None = None
         self._reminded = 0.0
         self._succeeded = False
+        self._unreadable = 0
 
-    def run(self) -> None:
+    def run(self, is_enough: Callable[[], bool] = lambda: False) -> None:
         """Run all tasks.
+
+        Args:
+            is_enough: asked again and again, whether to stop before the tasks that are out come back.
 
         Raises:
             OSError, ValueError: the output cannot be written, no worker can open the network, or scheduler or workers
@@ -68,7 +74,7 @@ class Engine:
         """
         while True:
             try:
-                while self._step():
+                while self._step() and not is_enough():
                     self.tick()
                     time.sleep(POLL)
                 return
@@ -113,11 +119,19 @@ class Engine:
 
     def _gather(self, futures: list[Future]) -> dict[Future, Outcome]:
         try:
-            return dict(zip(futures, self.connection.gather(futures), strict=True)) if futures else {}
+            found = dict(zip(futures, self.connection.gather(futures), strict=True)) if futures else {}
         except SchedulerLost:
             raise
-        except Exception:  # a result was lost with its worker, and Dask computes it again
+        except Exception as error:  # a result was lost with its worker, and Dask computes it again
+            self._unreadable += 1
+            if self._unreadable >= UNREADABLE:
+                raise OSError(
+                    f"what the workers report cannot be read ({said(error)}): put the same version of this package and "
+                    "of its requirements on every machine, and go on with --resume"
+                ) from error
             return {}
+        self._unreadable = 0
+        return found
 
     def _done(self, task: Task, outcome: Outcome) -> None:
         totals = self.totals
@@ -125,7 +139,7 @@ class Engine:
         totals.warned += outcome.warned
         for stage, seconds in outcome.seconds.items():
             totals.seconds[stage] = totals.seconds.get(stage, 0) + seconds
-        self._succeeded = self._succeeded or outcome.problem is None
+        self._succeeded = self._succeeded or (outcome.problem is None and task.subject is not None)
         if outcome.problem is not None and outcome.where == "network":
             self._refuse(task, outcome)
             return
@@ -143,12 +157,18 @@ class Engine:
 
     def _failed(self, task: Task, future: Future) -> None:
         """Take note of a death, or of an exception that the task did not expect."""
-        error = future.exception(timeout=ANSWER_SECONDS)
+        try:
+            error = future.exception(timeout=ANSWER_SECONDS)
+        except TimeoutError as late:
+            self.work.give_back(task)
+            raise SchedulerLost(said(late)) from late
         if isinstance(error, ImportError):
             raise ValueError(
                 f"the workers cannot import what they need ({said(error)}): install the requirements on every machine, "
                 "and start the workers in the checkout's folder, with PYTHONPATH set to it"
             )
+        # With an old count, two tasks would share a worker, and the one that kills it would take the other along.
+        self.connection.forget_workers()
         self.totals.deaths += 1
         reason = DIED if isinstance(error, KilledWorker) else f"unexpected {type(error).__name__}: {said(error)}"
         self.work.died(task, reason)

@@ -182,6 +182,8 @@ class _Making:
                 seen.kind = "store"
                 raise
             except OSError as error:
+                if isinstance(error, PermissionError):
+                    seen.kind = "refused"
                 raise ValueError(f"{public(item.source)} cannot be read: {said(error)}") from error
         seen.seconds += taken[0]
         seen.megapixels = own[0] * own[1] / 1e6

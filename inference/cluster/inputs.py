@@ -58,7 +58,7 @@ def find_inputs(options: Namespace) -> Requested:
         output = _own_output(options)
         scenes = find_scenes(source, output)
         names = (scene.map_file.relative_to(output).as_posix().removesuffix(".tif") for scene in scenes)
-        return Requested([scene.source for scene in scenes], list(names))
+        return Requested([_of_all_machines(scene.source) for scene in scenes], list(names))
     return _requested(find_requested(Path(source), None, None, "test", _own_output(options)))
 
 
@@ -70,7 +70,14 @@ def _own_output(options: Namespace) -> Path:
 def _requested(found: Iterable[tuple[str, str]]) -> Requested:
     """Return (stem, source) pairs as columns."""
     pairs = list(found)
-    return Requested([source for _, source in pairs], [stem for stem, _ in pairs])
+    return Requested([_of_all_machines(source) for _, source in pairs], [stem for stem, _ in pairs])
+
+
+def _of_all_machines(source: str) -> str:
+    """Return a file's absolute path, since workers have working folders of their own; other addresses as they are."""
+    if os.path.isabs(source) or is_url(source) or not os.path.exists(source):  # GDAL knows names that are no files
+        return source
+    return os.path.abspath(source)
 
 
 def _checked(found: list[tuple[str, str]]) -> Requested:

@@ -5,7 +5,9 @@ import math
 import os
 import re
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
+from inference.cluster.addresses import is_url, without_scheme
 from inference.options import add_dataset_options, add_map_options, add_network_options, check_options
 from inference.scenes.options import add_scene_options
 
@@ -66,6 +68,16 @@ def _check_cluster(parser: ArgumentParser, options: Namespace) -> None:
         parser.error(f"--memory {options.memory}: give a size, such as 2GB")
     if options.scheduler and not (options.scheduler.endswith(".json") or "://" in options.scheduler):
         options.scheduler = f"tcp://{options.scheduler}"
+    _make_absolute(options)
+
+
+def _make_absolute(options: Namespace) -> None:
+    """Name files by absolute paths: workers have working folders of their own."""
+    if not is_url(options.output):
+        options.output = os.path.abspath(without_scheme(options.output))
+    for name in ("weights", "host_file"):
+        if path := getattr(options, name):
+            setattr(options, name, Path(os.path.abspath(path)))
 
 
 def set_local_defaults(options: Namespace) -> None:

@@ -83,9 +83,9 @@ def make_plan(requested: Requested, folder: Folder, ending: str, resume: bool) -
 
 def _check_fresh(folder: Folder, outputs: pa.Array) -> None:
     """Raise a ValueError if a run was begun here, or an output is there."""
-    names = set(folder.names())
-    if any(name.startswith(f"{FOLDER}/") for name in names):
+    if any(folder.names(FOLDER)):
         raise ValueError(f"--output {folder} holds an earlier run: go on with --resume, or give another folder")
+    names = set(folder.names())
     if not names:
         return
     there = pc.is_in(outputs, pa.array(sorted(names)))

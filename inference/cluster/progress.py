@@ -19,6 +19,7 @@ class Progress:
     Args:
         total: number of inputs to make.
         unit: 'image' or 'scene'.
+        fresh: no output was there before, so that what is found made was made by a worker that died afterwards.
 
     Attributes:
         made, there, failed: numbers of inputs: made by this run, found made, and given up.
@@ -26,8 +27,8 @@ class Progress:
         kinds: number of failures by kind.
     """
 
-    def __init__(self, total: int, unit: str) -> None:
-        self.unit, self.total = unit, total
+    def __init__(self, total: int, unit: str, fresh: bool = False) -> None:
+        self.unit, self.total, self.fresh = unit, total, fresh
         self.made = self.there = self.failed = 0
         self.megapixels = 0.0
         self.kinds: Counter[str] = Counter()
@@ -39,7 +40,8 @@ class Progress:
     def add(self, row: Row) -> None:
         """Count a row; print its error."""
         if row.error is None:
-            self.made, self.there = self.made + row.written, self.there + (not row.written)
+            made = row.written or self.fresh
+            self.made, self.there = self.made + made, self.there + (not made)
             self.megapixels += row.megapixels
         else:
             self.failed += 1

@@ -15,7 +15,7 @@ class Task:
         name: for Dask's dashboard.
         function: a function of an imported module, which a worker finds by its name; it returns an `Outcome`.
         arguments: its arguments.
-        subject: what the work knows it by.
+        subject: what the work knows it by; None: nothing depends on it.
         started: when it was sent out, by time.monotonic().
     """
 

@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +159,15 @@ def introduce(options: Namespace) -> Outcome:
     with reported(outcome):
         network = open_network(options)
         outcome.value = network.key, network.where
+    return outcome
+
+
+def warm_up(options: Namespace) -> Outcome:
+    """Open the network while another worker introduces it; a failure shows when the network is used."""
+    outcome = Outcome(worker_name())
+    with suppress(OSError, ValueError):
+        open_network(options)
+    outcome.memory = memory()
     return outcome
 
 

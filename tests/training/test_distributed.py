@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,17 +19,30 @@ from training.sampler import ResumableBatchSampler
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def launched(
-    script: str, root: Path, data: Path, run: Path, processes: int, *more: str, **environment: str
-) -> subprocess.CompletedProcess:
-    """Train by a command: crops, EMA, clipping, boundary-weighted losses."""
-    options = [
-        *SMALL, "--batch_size=4", "--epochs=3", "--data.dataset=folders", f"--data.images={data}/train-images",
+def options_of(data: Path, run: Path, *more: str) -> list[str]:
+    """Return the options of a run: crops, EMA, clipping, boundary-weighted losses."""
+    return [
+        *SMALL, "--batch_size=4", "--epochs=2", "--data.dataset=folders", f"--data.images={data}/train-images",
         f"--data.masks={data}/train-labels", f"--data.cache={run.parent}/cache", "--data.augmentation.scale=[0.5,1]",
         "--loss.boundary=5", f"--output={run}", *more,
     ]  # fmt: skip
-    command = [sys.executable, *(TORCHRUN if processes == 2 else []), f"tests/training/{script}", *options]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, env=os.environ | environment)
+
+
+def pair(root: Path, options: list[str], **environment: str) -> list[tuple[int, str, str]]:
+    """Train on two processes without torchrun, which starts slowly; return each one's (status, stdout, stderr)."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = str(found.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", **environment}
+    command = [sys.executable, "tests/training/train_and_report.py", *options]
+    started = [
+        subprocess.Popen(
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | place | {"RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    said = [process.communicate(timeout=300) for process in started]
+    return [(process.returncode, *lines) for process, lines in zip(started, said, strict=True)]
 
 
 def losses(run: Path) -> list[dict[str, float]]:
@@ -41,7 +55,10 @@ def runs(root: Path, training_pairs: Path, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("parallel")
     for processes in (1, 2):
         run = folder / str(processes)
-        result = launched("train_in_double.py", root, training_pairs, run, processes, "--asrd.dropout=[0,0]")
+        launcher = TORCHRUN if processes == 2 else []
+        options = options_of(training_pairs, run, "--asrd.dropout=[0,0]")
+        command = [sys.executable, *launcher, "tests/training/train_in_double.py", *options]
+        result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("are ready for getsmaps.py") == 1  # one process speaks
     return {1: folder / "1", 2: folder / "2"}
@@ -49,7 +66,7 @@ def runs(root: Path, training_pairs: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_losses_and_scores_agree(runs: dict[int, Path]) -> None:
     one, two = losses(runs[1]), losses(runs[2])
-    assert len(one) == len(two) == 3
+    assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):
         assert a == pytest.approx(b, rel=1e-6)  # log.csv has seven digits
 
@@ -102,21 +119,19 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 
 def test_each_process_draws_its_own_masks_and_resumes_them(root: Path, training_pairs: Path, tmp_path: Path) -> None:
     def random_states(run: str, status: bool, **environment: str) -> dict[tuple[str, str], str]:
-        result = launched(
-            "train_and_report.py", root, training_pairs, tmp_path / run, 2, "--resume", "--detector.drop_path=0.3",
-            **environment,
-        )  # fmt: skip
-        assert (result.returncode == 0) == status, result.stderr
-        assert "each process uses the statistics of its own images" in result.stderr
-        lines = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("random ")]
+        options = options_of(training_pairs, tmp_path / run, "--resume", "--detector.drop_path=0.3")
+        ended = pair(root, options, **environment)
+        assert all((code == 0) == status for code, _, _ in ended), ended
+        assert "each process uses the statistics of its own images" in ended[0][2]
+        lines = [line.split()[1:] for _, out, _ in ended for line in out.splitlines() if line.startswith("random ")]
         return {(rank, step): state for rank, step, state in lines}
 
     whole = random_states("whole", True)
-    assert whole.keys() == {(rank, step) for rank in "01" for step in "012"}
-    assert len(set(whole.values())) == 6
-    stopped = random_states("stopped", False, STOP_IN_STEP="1")
+    assert whole.keys() == {(rank, step) for rank in "01" for step in "01"}
+    assert len(set(whole.values())) == 4
+    stopped = random_states("stopped", False, STOP_IN_STEP="0")
     resumed = random_states("stopped", True)
-    assert resumed.keys() == {("0", "2"), ("1", "2")}
+    assert resumed.keys() == {("0", "1"), ("1", "1")}
     assert stopped | resumed == whole
     one, two = (read_weights(tmp_path / run / "last.safetensors")[0] for run in ("whole", "stopped"))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -15,11 +15,13 @@ pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from inference.cluster.addresses import public, without_secrets  # noqa: E402
+from inference.cluster.bundles import ImageWork  # noqa: E402
 from inference.cluster.inputs import find_inputs  # noqa: E402
 from inference.cluster.manifest import ManifestWriter, Row  # noqa: E402
 from inference.cluster.plan import make_plan  # noqa: E402
 from inference.cluster.retrying import StoreError, patiently  # noqa: E402
 from inference.cluster.storage import Folder  # noqa: E402
+from inference.cluster.worker import Outcome  # noqa: E402
 
 
 def wanted(source: object, output: object) -> Namespace:
@@ -56,6 +58,34 @@ def test_a_plan_keeps_the_batches_of_one_process(tmp_path) -> None:
     plan = make_plan(find_inputs(wanted(tmp_path / "list.txt", folder)), folder, ".png", resume=True)
     assert plan.kept == 4
     assert list(plan.batches(4)) == [((4, 5, 6, 7), (4, 6, 7)), ((8, 9), (8, 9)), ((2,), (2,))]
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_an_image_is_set_aside_after_so_many_deaths_alone_and_its_batch_stays_together(tmp_path, attempts) -> None:
+    """Workers that die of image 5 are played by the test."""
+    (tmp_path / "list.txt").write_text("\n".join(f"{number}.png" for number in range(10)))
+    folder = Folder(str(tmp_path / "maps"))
+    plan = make_plan(find_inputs(wanted(tmp_path / "list.txt", folder)), folder, ".png", resume=False)
+    rows: list[Row] = []
+    job = Namespace(options=Namespace(batch_size=4))
+    work = ImageWork(plan, job, attempts, False, rows.append)
+    alone, batches = 0, []
+    while not work.is_finished():
+        task = work.next(1)
+        assert task is not None
+        bundle = task.arguments[1]
+        items = [item for batch in bundle.batches for item in batch]
+        if any(item.number == 5 and not item.aside for item in items):
+            alone += len(items) == 1
+            work.died(task, "it died")
+            continue
+        made = [Row(item.source, item.output, written=True) for item in items if item.wanted and not item.aside]
+        batches += [] if bundle.probe else [[item.number for item in batch] for batch in bundle.batches]
+        work.done(task, Outcome("worker", [] if bundle.probe else made))
+    assert alone == attempts
+    assert sorted(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert sorted(row.output for row in rows) == [f"{number}.png" for number in range(10)]
+    assert [(row.output, row.kind) for row in rows if row.error] == [("5.png", "killed its worker")]
 
 
 def test_transient_errors_are_tried_again_and_others_are_not(monkeypatch) -> None:
