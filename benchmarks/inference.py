@@ -20,6 +20,9 @@ Without a weights file ResNet-50 has random weights, with batch norm statistics 
 is calibrated on `--calibrate`, unless `--int8` names files of inference.export. Multiply–adds are torch's count for the
 form that runs; their rate is compared with the best matrix product of the same precision. `--dataset` also scores the
 trained networks under protocol `authors`. `--u2netp FILE` also measures U²-Net-p.
+
+A run of everything takes an hour on a small CPU. In pieces: `--networks light --no-release --json light.json`; then
+`python -m benchmarks.inference_tables *.json` prints one table. `benchmarks/end_to_end.py` times whole commands.
 """
 
 import argparse
@@ -59,7 +62,6 @@ WEIGHTS = {
 SAMPLE = Path("datasets/sample")
 BATCHES = {"cpu": [1, 8, 32], "cuda": [1, 8, 32, 64, 128, 256]}
 MIN_ROUNDS = 3
-"""Timing rounds, however long they take."""
 
 
 def arguments() -> argparse.Namespace:
@@ -81,7 +83,10 @@ def arguments() -> argparse.Namespace:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
     add("--seconds", type=float, default=40, metavar="S",
-        help=f"timing of each batch size, at least {MIN_ROUNDS} rounds (default: %(default)s)")  # fmt: skip
+        help="timing of each batch size, at least --rounds rounds (default: %(default)s)")  # fmt: skip
+    add("--rounds", type=_count, default=MIN_ROUNDS, metavar="N",
+        help="timing rounds, however long they take (default: %(default)s)")  # fmt: skip
+    add("--no-release", action="store_true", help="leave the release's evaluation out, which takes minutes on a CPU")
     add("--calibrate", type=Path, metavar="DIR",
         help="a folder of images to calibrate int8 on (default: the training images of the sample set)")  # fmt: skip
     add("--int8", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
@@ -158,7 +163,7 @@ def measure(
 
     Args:
         batch: images a call.
-        variants: the release's evaluation first.
+        variants: the release's evaluation among them, unless it is left out.
         sources: the variants' networks by name.
         other: timed with one image, beside batches of 1.
         image: the other network's input file.
@@ -174,9 +179,9 @@ def measure(
     for call in (*others.values(), *multiply.values()):  # the variants are warm from their differences
         call()
     note(f"batches of {batch}: timing")
-    taken = time_interleaved({**calls, **multiply}, options.seconds, MIN_ROUNDS)
+    taken = time_interleaved({**calls, **multiply}, options.seconds, options.rounds)
     medians = {key: statistics.median(each) for key, each in taken.items()}
-    released = medians.get(variants[0].names)
+    released = next((medians.get(of.names) for of in variants if of.backend == RELEASED), None)
     rates = [ProductRate(*key, batch, SIDES[device.type] ** 3 / 1e9 / medians[key]) for key in multiply]
     return Findings(
         [row_of(of, batch, taken[of.names], released, apart[of.names], rates) for of in running],
@@ -299,10 +304,10 @@ def run(options: argparse.Namespace) -> None:
         folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         sources = open_sources(options, images, folder)
         own = None
-        if device.type == "cpu":
+        if device.type == "cpu" and not options.no_release:
             own = stack.enter_context(closing(OwnProcess(sources["resnet50"].path, thread_count())))
-        variants = released_variants(sources["resnet50"], device, own)
-        variants += open_variants(sources, variants[0], options, device, folder, findings)
+        released = [] if options.no_release else released_variants(sources["resnet50"], device, own)
+        variants = released + open_variants(sources, released, options, device, folder, findings)
         for batch in batches:
             found = measure(batch, variants, sources, other, images[0], options, device)
             for name, values in vars(found).items():
@@ -322,25 +327,26 @@ def run(options: argparse.Namespace) -> None:
 
 
 def open_sources(options: argparse.Namespace, images: Sequence[Path], folder: Path) -> dict[str, Source]:
-    """Open the networks by name: ResNet-50, for the release's evaluation, and those of --networks."""
+    """Open the networks by name: those of --networks, and ResNet-50 for the release's evaluation."""
     sources = {}
-    for name in dict.fromkeys(("resnet50", *options.networks)):
+    for name in dict.fromkeys((*["resnet50"] * (not options.no_release), *options.networks)):
         note(f"{name}: opening")
         sources[name] = open_source(name, options.weights.get(name, WEIGHTS[name]), images, folder)
     return sources
 
 
 def open_variants(
-    sources: dict[str, Source], released: Variant, options: argparse.Namespace, device: torch.device, folder: Path,
-    findings: Findings,
+    sources: dict[str, Source], released: Sequence[Variant], options: argparse.Namespace, device: torch.device,
+    folder: Path, findings: Findings,
 ) -> list[Variant]:  # fmt: skip
     """Return the variants to be measured. Set each source's reference maps; add to `findings` what cannot run."""
     variants = []
-    set_maps(sources["resnet50"], released)
+    if released:
+        set_maps(sources["resnet50"], released[0])
     for name in options.networks:
         note(f"{name}: opening backends, calibrating int8")
         variants.append(unfolded_variant(sources[name], device))
-        if name != "resnet50":
+        if not len(sources[name].maps):
             set_maps(sources[name], variants[-1])
         for each in folded_variants(sources[name], options, device, folder):
             if isinstance(each, Variant):

@@ -1,0 +1,171 @@
+"""Time whole commands from a folder of images to a folder of maps: ours, the release's path, and rembg.
+
+    python -m benchmarks.end_to_end --images FOLDER --cases light:torch light:auto light:fast
+    python -m benchmarks.end_to_end --images FOLDER --cases resnet50:released resnet50:auto --weights resnet50=FILE
+    python -m benchmarks.end_to_end --images FOLDER --cases light:torch rembg --rembg VENV/bin/rembg
+
+A case is NETWORK:WAY, or rembg. Networks: light, strong, resnet50 (its file by --weights). Ways: released
+(`benchmarks/released_path.py`), torch, auto, bf16 and fast (options of getsmaps.py), or a file that inference.export
+wrote. Rounds run all cases in turn, so that other work on the machine affects all of them. Times are of the whole
+command, its start included; networks are converted before. Ratios are to the first case.
+
+rembg is a package of its own (pip install "rembg[cpu,cli]"). It runs U²-Net-p and looks for u2netp.onnx in the folder
+that U2NET_HOME names; `benchmarks/baselines.py` says where the file is from.
+"""
+
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.inference_tables import table
+from datasets.catalog import images_at
+from utils.files import atomic_write, temporary_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = {
+    "light": ROOT / "weights" / "lite2_eorssd.safetensors",
+    "strong": ROOT / "weights" / "strong_eorssd.safetensors",
+}
+WAYS = {
+    "torch": ["--backend", "torch"],
+    "auto": [],
+    "openvino": ["--backend", "openvino"],
+    "onnxruntime": ["--backend", "onnxruntime"],
+    "bf16": ["--backend", "openvino", "--precision", "bf16"],
+    "fast": ["--fast"],
+}
+"""Options of getsmaps.py."""
+
+
+@dataclass
+class Row:
+    """Seconds of a command and of the cores, one of each a round; `ratio` is the speed over the first case's."""
+
+    case: str
+    images: int
+    seconds: list[float]
+    cpu_seconds: list[float]
+    images_per_second: float
+    cpu_ms_per_image: float
+    ratio: float
+
+
+def arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.end_to_end", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--images", type=Path, required=True, metavar="DIR")
+    add("--num-images", type=int, default=200, metavar="N", help="use the first N images (default: 200)")
+    add("--cases", nargs="+", required=True, metavar="CASE", help=f"NETWORK:WAY, ways {', '.join(WAYS)}; or rembg")
+    add("--weights", nargs="+", default=[], metavar="NAME=FILE", help="a network's .safetensors file")
+    add("--rembg", default="rembg", metavar="FILE", help="rembg's command (default: rembg)")
+    add("--rounds", type=int, default=3, metavar="N", help="default: 3")
+    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    return parser.parse_args()
+
+
+def command_of(case: str, weights: dict[str, Path], rembg: str, images: Path, output: Path) -> list[str]:
+    """Return the command of a case. Raise ValueError for an unknown one, or if its program or weights are missing."""
+    if case == "rembg":
+        if not shutil.which(rembg):
+            raise ValueError(f"--rembg {rembg}: no such command; pip install 'rembg[cpu,cli]', best in its own venv")
+        return [rembg, "p", "-m", "u2netp", "-om", str(images), str(output)]
+    network, _, way = case.partition(":")
+    if network not in weights:
+        raise ValueError(f"case {case}: no weights of {network or 'nothing'}; known are {', '.join(weights)} and rembg")
+    if way == "released":
+        arguments = [str(weights[network]), str(images), str(output)]
+        return [sys.executable, "-m", "benchmarks.released_path", *arguments]
+    if way not in WAYS and not Path(way).is_file():
+        raise ValueError(f"case {case}: {way} is no exported file and none of released, {', '.join(WAYS)}")
+    file, options = (str(weights[network]), WAYS[way]) if way in WAYS else (way, [])
+    ours = ["getsmaps.py", "--input", str(images), "--output", str(output), "--weights", file]
+    return [sys.executable, *ours, *options]
+
+
+def run_once(case: str, line: list[str], images: int, output: Path) -> tuple[float, float]:
+    """Run a command and return its wall and CPU seconds. Raise ValueError if it does not write all maps."""
+    start, before = time.perf_counter(), os.times()
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - start, os.times()
+    written = sum(1 for _ in output.rglob("*.png"))
+    shutil.rmtree(output, ignore_errors=True)
+    if done.returncode or written != images:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise ValueError(f"case {case}: {written} of {images} maps, exit status {done.returncode}: {last}")
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return seconds, spent
+
+
+def measure(commands: dict[str, list[str]], images: int, rounds: int, output: Path) -> list[Row]:
+    """Run all commands once a round, in turn; return the rows of the medians."""
+    taken: dict[str, list[tuple[float, float]]] = {case: [] for case in commands}
+    for number in range(rounds):
+        for case, line in commands.items():
+            taken[case].append(run_once(case, line, images, output))
+            print(f"… round {number + 1}, {case}: {taken[case][-1][0]:.1f} s", file=sys.stderr, flush=True)
+    medians = {case: statistics.median(seconds for seconds, _ in each) for case, each in taken.items()}
+    first = next(iter(medians.values()))
+    return [
+        Row(
+            case, images, [seconds for seconds, _ in each], [cpu for _, cpu in each], images / medians[case],
+            1e3 * statistics.median(cpu for _, cpu in each) / images, first / medians[case],
+        )
+        for case, each in taken.items()
+    ]  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, and write the JSON file."""
+    weights = WEIGHTS | {
+        name: Path(path).resolve() for name, _, path in (each.partition("=") for each in options.weights)
+    }
+    images = [Path(path).resolve() for _, path in islice(images_at(options.images), options.num_images)]
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        source, output = folder / "images", folder / "maps"
+        source.mkdir()
+        for path in images:
+            (source / path.name).symlink_to(path)
+        commands = {case: command_of(case, weights, options.rembg, source, output) for case in options.cases}
+        rows = measure(commands, len(images), options.rounds, output)
+    lines = [
+        (row.case, f"{row.images_per_second:.1f}", f"{row.ratio:.2f}×", f"{row.cpu_ms_per_image:.1f}",
+         f"{min(row.seconds):.1f} to {max(row.seconds):.1f}")
+        for row in rows
+    ]  # fmt: skip
+    print(
+        f"{len(images)} images of {options.images}, medians of {options.rounds} interleaved rounds, starts included\n"
+    )
+    print(table(("case", "images a second", f"against {rows[0].case}", "CPU ms an image", "seconds"), lines))
+    if options.json:
+        atomic_write(options.json, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def main() -> None:
+    """Run the command; bad input ends it with one line."""
+    options = arguments()
+    try:
+        run(options)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    command.run(main)
