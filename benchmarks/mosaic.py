@@ -62,12 +62,8 @@ def build_mosaic(pairs: Sequence[Pair], path: Path) -> Mosaic:
         pixels[each.slices], covered[each.slices] = images[each.stem], True
         mask[each.slices] = np.where(np.asarray(open_mask(masks[each.stem])) > 128, 255, 0)
     profile = {"driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": "uint8", "photometric": "RGB"}
-    profile |= {
-        "tiled": True,
-        "compress": "deflate",
-        "crs": "EPSG:32632",
-        "transform": rasterio.Affine(1, 0, 0, 0, -1, 0),
-    }
+    profile |= {"tiled": True, "compress": "deflate", "crs": "EPSG:32632"}
+    profile["transform"] = rasterio.Affine(1, 0, 0, 0, -1, height)  # one meter a pixel
     with (
         atomic_path(path) as temporary,
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from models.shipped import LIGHT
 
-CONTEXTS = ("224", "320", "448", "640", "896", "320,640", "224,448,896")
+CONTEXTS = ("224", "320", "448", "640", "896", "320,640", "448,640", "224,448,896")
 
 
 def parse_arguments() -> Namespace:

@@ -13,7 +13,7 @@ from inference.backends import EXPORTED, Backend, open_backend
 from inference.backends.choice import CONVERT, FASTEST, PAYS, Choice, choose
 from inference.backends.conversion import forget_converted
 from inference.input_size import open_at_size
-from models.shipped import LIGHT
+from models.shipped import LIGHT, SCENES
 
 FEW = 16
 """Images for which a conversion never pays, so that torch's speed need not be measured."""
@@ -64,11 +64,12 @@ def open_fastest(
 
 
 def for_scenes(options: Namespace, local_index: int | None = None) -> None:
-    """Turn the options auto and fast into what whole scenes take: a backend or None, a file and a precision."""
+    """Turn the options weights, auto and fast into what whole scenes take: a file, a backend or None, a precision."""
+    options.weights = options.weights or SCENES
     if options.backend == "auto":
         options.backend = None
     if options.fast:
-        choice = choose(Path(options.weights or LIGHT), options.device, None, True, local_index)
+        choice = choose(Path(options.weights), options.device, None, True, local_index)
         options.weights, options.precision = choice.weights, choice.precision
         if choice.name == FASTEST or choice.remark == CONVERT:
             options.backend = FASTEST

@@ -11,7 +11,7 @@ from inference.tta import TTA_MODES
 from utils.device_names import DEVICE_NAMES, check_device_name
 
 WEIGHTS = """.safetensors of a training run or of tools.prune; .onnx or .xml of inference.export
-(default: the light network in weights/)"""
+(default: lite2_eorssd, or lite2_scenes with --scene, of weights/)"""
 SIZE = """network: twice the network's input, 448x448 in the paper (default); original: the size of each image, the
 saliency being resized bilinearly before it becomes gray"""
 INPUT_SIZE = """height and width that images are resized to for the network, multiples of 32; one number for a square

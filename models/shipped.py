@@ -4,3 +4,6 @@ from pathlib import Path
 
 LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The shipped light network: the default where no weights are named."""
+
+SCENES = LIGHT.with_name("lite2_scenes.safetensors")
+"""The same network trained further on windows without objects: the default for whole scenes."""

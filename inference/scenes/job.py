@@ -14,7 +14,7 @@ from datasets.raster_reader import Reader
 from inference.scenes.ground import pixel_size
 from inference.scenes.windows import Grid, make_grid
 
-DEFAULT_CONTEXT = (320.0, 640.0)
+DEFAULT_CONTEXT = (448.0, 640.0)
 SQUARE = 0.05
 """Pixels whose sides differ by less than this fraction are taken for square."""
 

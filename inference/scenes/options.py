@@ -16,7 +16,7 @@ or a .txt list. Writes <stem>.tif (a Cloud Optimized GeoTIFF) and <stem>_quicklo
 BANDS = "numbers of the red, green and blue band of scenes or images, such as 3,2,1 (default: as the file says)"
 RANGE = """values that become black and white, such as 200:3000, or auto: estimated once for the scene
 (default), or once for all images"""
-CONTEXT = "sides of the windows in pixels, one for each scale (default: 320,640)"
+CONTEXT = "sides of the windows in pixels, one for each scale (default: 448,640)"
 CONTEXT_M = "sides of the windows in meters, instead of --context"
 GSD = "ground sampling distance in meters, instead of the one that the scene's georeference says"
 OVERLAP = "fraction of a window that the next one overlaps (default: 0.5)"
@@ -90,5 +90,5 @@ def _positive(text: str) -> float:
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{text!r}: give positive numbers, such as 320 or 320,640")
+        raise ValueError(f"{text!r}: give positive numbers, such as 448 or 448,640")
     return number

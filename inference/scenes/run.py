@@ -90,7 +90,7 @@ def _make(scene: Scene, options: Namespace, network: SceneNetwork, processes: Pr
     start = time.perf_counter()
     job = processes.broadcast(partial(Job.of, scene.source, wishes, network.backend.input_size))
     if processes.is_main:
-        print(f"{job}; on {network}", file=sys.stderr, flush=True)
+        print(f"{job}; {network.weights.name} on {network}", file=sys.stderr, flush=True)
     work = Work(scene.folder, job.grid, options.dtype)
     key = {"format": FORMAT} | job.key() | network.key() | {"dtype": options.dtype}
     with _alone(scene, processes):

@@ -75,7 +75,7 @@ class SralSaliency(QgsProcessingAlgorithm):
         for name, text in (
             ("BANDS", "Red, green and blue band, such as 3,2,1"),
             ("RANGE", "Values that become black and white, such as 200:3000"),
-            ("CONTEXT", "Context in pixels, such as 320,640"),
+            ("CONTEXT", "Context in pixels, such as 448,640"),
         ):
             self.addParameter(QgsProcessingParameterString(name, text, optional=True))
         number = QgsProcessingParameterNumber

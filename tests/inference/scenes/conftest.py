@@ -68,14 +68,18 @@ class PlainNetwork:
 
 @pytest.fixture
 def getsmaps(small_weights, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Runs getsmaps.py in this process by a plain or by a small network of 64×96 inputs: (status, stdout, stderr)."""
+    """Runs getsmaps.py in this process by a plain or a small network of 64×96 inputs, or the shipped one.
+
+    Returns (status, stdout, stderr).
+    """
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the script changes
     plain = PlainNetwork()
 
     def run(*arguments: object, network: str = "plain") -> tuple[int, str, str]:
-        opened = open_backend if network == "small" else lambda *_: plain
+        opened = (lambda *_: plain) if network == "plain" else open_backend
         monkeypatch.setattr("inference.scenes.network.open_backend", opened)
-        command = ["getsmaps.py", "--weights", small_weights, "--threads", 1, "--backend", "torch", *arguments]
+        weights = () if network == "shipped" else ("--weights", small_weights)
+        command = ["getsmaps.py", *weights, "--threads", 1, "--backend", "torch", *arguments]
         monkeypatch.setattr(sys, "argv", [str(part) for part in command])
         status: int | str | None = 0
         try:

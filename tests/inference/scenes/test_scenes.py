@@ -416,6 +416,21 @@ def test_augmentation_works_on_scenes(scene, getsmaps, tmp_path):
     assert np.ptp(maps[0]) > 5
 
 
+def test_scenes_have_their_own_network_and_scales(scene, getsmaps, tmp_path):
+    pixels = np.full((900, 900, 3), (90, 110, 80), np.uint8)
+    pixels[400:470, 300:520] = 240
+    path = scene(bands=np.moveaxis(pixels, 2, 0))
+    status, _, said = getsmaps("--scene", "--input", path, "--output", tmp_path / "out", network="shipped")
+    assert status == 0
+    assert "lite2_scenes.safetensors" in said
+    assert "context 448, 640 pixels" in said
+    saliency = read_map(tmp_path / "out" / "scene.tif")
+    inside = np.zeros(saliency.shape, bool)
+    inside[400:470, 300:520] = True
+    assert saliency[inside].mean() > 127
+    assert saliency[~inside].mean() < 25
+
+
 def test_the_fastest_installed_backend_is_taken(small_weights, monkeypatch):
     opened: list[str | None] = []
 
