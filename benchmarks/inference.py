@@ -129,13 +129,11 @@ import torch
 
 from benchmarks import baselines
 from benchmarks.baselines import OwnProcess, U2NetP
-from benchmarks.inference_tables import Findings, OtherRow, ProductRate, Row, Score, tables
+from benchmarks.inference_tables import RELEASED, Findings, OtherRow, ProductRate, Row, Score, Skipped, tables
 from benchmarks.interleaved import time_interleaved
 from benchmarks.variants import (
     MEMORY_KEPT,
-    RELEASED,
     SIDES,
-    Skipped,
     Source,
     Variant,
     difference,

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import baselines, inference, interleaved, variants
+from benchmarks import baselines, inference, inference_tables, interleaved, variants
 from benchmarks.baselines import OwnProcess, U2NetP, Unfolded, evaluation_network, load_network
 from benchmarks.complexity import measure as complexity
 from benchmarks.inference import figures
@@ -335,6 +335,31 @@ def test_command(run, u2netp, data):
     assert has_bf16 or "this CPU does not have it" in skipped["light", "torch", "bf16"]["reason"]
     assert "- resnet50 cudagraphs fp32; resnet50 cudagraphs bf16;" in printed
     assert "light: at most" in printed
+
+
+def test_runs_are_merged_into_one_table(run, tmp_path, monkeypatch, capsys):
+    """A run without the release gets the other's times as its reference."""
+    files = [tmp_path / name for name in ("release.json", "light.json")]
+    options = ["--backends", "torch", "--batches", 1, "--num-images", 1]
+    _, release = run("--networks", "resnet50", *options)
+    files[0].write_text(json.dumps(release))
+    _, light = run("--networks", "light", *options, "--no-release")
+    files[1].write_text(json.dumps(light))
+    assert {row["ratio"] for row in light["variants"]} == {None}
+    findings = inference_tables.merged([release, light])
+    [released] = [row for row in findings.variants if row.backend == "released"]
+    assert len(findings.variants) == len(release["variants"]) + len(light["variants"])
+    assert all(row.ratio == pytest.approx(released.median_ms / row.median_ms) for row in findings.variants)
+    assert len(findings.roofline) == len(release["roofline"])  # the last run's
+
+    monkeypatch.setattr(sys, "argv", ["inference_tables", *map(str, files)])
+    inference_tables.main()
+    printed = capsys.readouterr().out
+    assert "| resnet50 | released | fp32 | " in printed
+    assert "| light | torch | fp32 | " in printed
+    files[1].write_text('{"variants": [{}]}')
+    with pytest.raises(SystemExit, match=r"light\.json: not a file that benchmarks/inference\.py wrote with --json"):
+        inference_tables.main()
 
 
 def test_the_releases_side_is_measured_without_its_network(run):

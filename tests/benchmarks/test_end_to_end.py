@@ -1,0 +1,99 @@
+"""benchmarks/end_to_end.py: whole commands, each with its maps counted, ratios over the first case."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import end_to_end, released_path
+from models.weights import save_weights
+from tests.helpers import ROOT, picture, run_script, small_network
+
+REMBG = """#!/bin/sh
+[ "$1 $2 $3 $4" = "p -m u2netp -om" ] || exit 3
+mkdir -p "$6" && for image in "$5"/*; do cp "$image" "$6"/; done
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images, two of them with one name in two folders."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "more").mkdir()
+    for number, name in enumerate(("a.png", "b.png", "more/a.png")):
+        picture(70, 60, seed=number).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "net.safetensors"
+    save_weights(path, small_network("mobilenetv2_035").detector)
+    return path
+
+
+def rembg(folder: Path, text: str = REMBG) -> Path:
+    """A program that takes rembg's arguments."""
+    path = folder / "rembg"
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def test_all_cases_make_all_maps(
+    images: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["end_to_end", "--images", str(images), "--cases", "small:torch", "rembg", "--rounds", "2"]
+    command += ["--weights", f"small={network}", "--rembg", str(rembg(tmp_path)), "--json", str(tmp_path / "out.json")]
+    monkeypatch.setattr(sys, "argv", command)
+    run_script(ROOT / "benchmarks" / "end_to_end.py")
+    ours, theirs = json.loads((tmp_path / "out.json").read_text())
+    assert (ours["case"], ours["images"], ours["ratio"]) == ("small:torch", 3, 1)
+    assert len(ours["seconds"]) == len(theirs["cpu_seconds"]) == 2
+    assert ours["images_per_second"] == pytest.approx(3 / np.median(ours["seconds"]))
+    assert theirs["ratio"] == pytest.approx(np.median(ours["seconds"]) / np.median(theirs["seconds"]))
+    assert ours["cpu_ms_per_image"] == pytest.approx(1000 * np.median(ours["cpu_seconds"]) / 3)
+    assert "| small:torch | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("nothing:torch", "case nothing:torch: no weights of nothing; known are light, strong, small and rembg"),
+        ("small:later", "case small:later: later is no exported file and none of released, torch, auto"),
+        ("rembg", "rembg: 0 of 3 maps, exit status 1: broken"),
+    ],
+)
+def test_what_fails_is_one_line(
+    case: str, reason: str, images: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = rembg(tmp_path, "#!/bin/sh\necho broken >&2\nexit 1\n")
+    command = ["end_to_end", "--images", str(images), "--cases", case, "--weights", f"small={network}"]
+    monkeypatch.setattr(sys, "argv", [*command, "--rembg", str(program)])
+    with pytest.raises(SystemExit) as end:
+        end_to_end.main()
+    assert reason in str(end.value)
+    assert "\n" not in str(end.value)
+
+
+def test_rembg_that_is_not_installed(images: Path) -> None:
+    with pytest.raises(ValueError, match="no such command; pip install"):
+        end_to_end.command_of("rembg", {}, "/nowhere/rembg", images, images)
+
+
+def test_the_released_path_makes_the_maps_of_getsmaps(network: Path, images: Path, tmp_path: Path) -> None:
+    """At the network's own size, so that no resize differs."""
+    source = tmp_path / "images"
+    source.mkdir()
+    picture(96, 64).save(source / "one.png")
+    released_path.main(str(network), str(source), str(tmp_path / "released"))
+    command = [sys.executable, "getsmaps.py", "--backend", "torch", "--weights", network, "--input", source]
+    subprocess.run([*map(str, command), "--output", str(tmp_path / "ours")], cwd=ROOT, check=True, capture_output=True)
+    released, ours = (np.asarray(Image.open(tmp_path / name / "one.png")).astype(int) for name in ("released", "ours"))
+    assert released.shape == ours.shape == (128, 192)
+    assert np.abs(released - ours).max() <= 1
+    assert released.std() > 5
