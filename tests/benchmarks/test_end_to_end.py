@@ -1,7 +1,6 @@
 """benchmarks/end_to_end.py: whole commands, each with its maps counted, ratios over the first case."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import end_to_end, released_path
+from inference.backends import open_backend
+from inference.maps import gray_map
 from models.weights import save_weights
-from tests.helpers import ROOT, picture, run_script, small_network
+from tests.helpers import picture, small_network
 
 REMBG = """#!/bin/sh
 [ "$1 $2 $3 $4" = "p -m u2netp -om" ] || exit 3
@@ -47,17 +48,31 @@ def rembg(folder: Path, text: str = REMBG) -> Path:
 def test_all_cases_make_all_maps(
     images: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["end_to_end", "--images", str(images), "--cases", "small:torch", "rembg", "--rounds", "2"]
+    command = ["end_to_end", "--images", str(images), "--cases", "small:torch", "rembg", "--rounds", "1"]
     command += ["--weights", f"small={network}", "--rembg", str(rembg(tmp_path)), "--json", str(tmp_path / "out.json")]
     monkeypatch.setattr(sys, "argv", command)
-    run_script(ROOT / "benchmarks" / "end_to_end.py")
+    end_to_end.main()
     ours, theirs = json.loads((tmp_path / "out.json").read_text())
     assert (ours["case"], ours["images"], ours["ratio"]) == ("small:torch", 3, 1)
-    assert len(ours["seconds"]) == len(theirs["cpu_seconds"]) == 2
-    assert ours["images_per_second"] == pytest.approx(3 / np.median(ours["seconds"]))
-    assert theirs["ratio"] == pytest.approx(np.median(ours["seconds"]) / np.median(theirs["seconds"]))
-    assert ours["cpu_ms_per_image"] == pytest.approx(1000 * np.median(ours["cpu_seconds"]) / 3)
+    assert theirs["ratio"] == pytest.approx(ours["seconds"][0] / theirs["seconds"][0])
     assert "| small:torch | " in capsys.readouterr().out
+
+
+def test_figures_are_medians_over_rounds_of_all_cases(tmp_path: Path) -> None:
+    """Commands that sleep: the second one longer each round, and it computes for a while."""
+    make = "mkdir -p maps && touch maps/a.png && echo x >> times"
+    spin = "import time; start = time.process_time()\nwhile time.process_time() < start + 0.2: pass"
+    lines = {
+        "sleeps": ["sh", "-c", f"cd {tmp_path} && {make} && sleep 0.2"],
+        "computes": ["sh", "-c", f"cd {tmp_path} && {make} && {sys.executable} -c '{spin}'"],
+    }
+    sleeps, computes = end_to_end.measure(lines, 1, 3, tmp_path / "maps")
+    assert (tmp_path / "times").read_text() == 6 * "x\n"
+    assert len(sleeps.seconds) == len(computes.cpu_seconds) == 3
+    assert min(sleeps.seconds) > 0.2
+    assert sleeps.cpu_ms_per_image < 200 < computes.cpu_ms_per_image
+    assert computes.images_per_second == pytest.approx(1 / np.median(computes.seconds))
+    assert computes.ratio == pytest.approx(np.median(sleeps.seconds) / np.median(computes.seconds))
 
 
 @pytest.mark.parametrize(
@@ -85,15 +100,14 @@ def test_rembg_that_is_not_installed(images: Path) -> None:
         end_to_end.command_of("rembg", {}, "/nowhere/rembg", images, images)
 
 
-def test_the_released_path_makes_the_maps_of_getsmaps(network: Path, images: Path, tmp_path: Path) -> None:
+def test_the_released_path_makes_the_maps_of_getsmaps(network: Path, tmp_path: Path) -> None:
     """At the network's own size, so that no resize differs."""
-    source = tmp_path / "images"
-    source.mkdir()
-    picture(96, 64).save(source / "one.png")
-    released_path.main(str(network), str(source), str(tmp_path / "released"))
-    command = [sys.executable, "getsmaps.py", "--backend", "torch", "--weights", network, "--input", source]
-    subprocess.run([*map(str, command), "--output", str(tmp_path / "ours")], cwd=ROOT, check=True, capture_output=True)
-    released, ours = (np.asarray(Image.open(tmp_path / name / "one.png")).astype(int) for name in ("released", "ours"))
+    (tmp_path / "images").mkdir()
+    image = picture(96, 64)
+    image.save(tmp_path / "images" / "one.png")
+    released_path.main(str(network), str(tmp_path / "images"), str(tmp_path / "maps"))
+    released = np.asarray(Image.open(tmp_path / "maps" / "one.png")).astype(int)
+    ours = np.asarray(gray_map(open_backend("torch", network, "cpu")(np.asarray(image)[None])[0])).astype(int)
     assert released.shape == ours.shape == (128, 192)
     assert np.abs(released - ours).max() <= 1
     assert released.std() > 5
