@@ -6,8 +6,9 @@
 
 A case is NETWORK:WAY, or rembg. Networks: light, strong, resnet50 (its file by --weights). Ways: released
 (`benchmarks/released_path.py`), torch, auto, bf16 and fast (options of getsmaps.py), or a file that inference.export
-wrote. Rounds run all cases in turn, so that other work on the machine affects all of them. Times are of the whole
-command, its start included; networks are converted for OpenVINO before. Ratios are to the first case.
+wrote. Networks are converted for OpenVINO before. Rounds run all cases in turn, so that other work on the machine
+affects all of them. Each case runs on one image and then on all: the first run is its start, and the difference gives
+the images a second after the start. Ratios are to the first case.
 
 rembg is a package of its own (pip install "rembg[cpu,cli]"). It runs U²-Net-p and looks for u2netp.onnx in the folder
 that U2NET_HOME names; `benchmarks/baselines.py` says where the file is from.
@@ -51,15 +52,26 @@ CONVERTED = ("auto", "openvino", "bf16", "fast")
 
 @dataclass
 class Row:
-    """Seconds of a command and of the cores, one of each a round; `ratio` is the speed over the first case's."""
+    """Times of a case.
+
+    Attributes:
+        seconds, cpu_seconds: of the whole command on all images, one of each a round.
+        start_seconds, start_cpu_seconds: the same with one image.
+        images_per_second, cpu_ms_per_image: from the medians' differences, the start excluded.
+        ratio: speed over the first case's, the start excluded.
+        whole_ratio: speed over the first case's, the start included.
+    """
 
     case: str
     images: int
     seconds: list[float]
     cpu_seconds: list[float]
+    start_seconds: list[float]
+    start_cpu_seconds: list[float]
     images_per_second: float
     cpu_ms_per_image: float
     ratio: float
+    whole_ratio: float
 
 
 def arguments() -> argparse.Namespace:
@@ -76,7 +88,10 @@ def arguments() -> argparse.Namespace:
     add("--rembg", default="rembg", metavar="FILE", help="rembg's command (default: rembg)")
     add("--rounds", type=int, default=3, metavar="N", help="default: 3")
     add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.num_images < 2 or options.rounds < 1:
+        parser.error(f"--num-images {options.num_images} --rounds {options.rounds}: give 2 images and 1 round or more")
+    return options
 
 
 if __name__ == "__main__":
@@ -120,36 +135,49 @@ def run_once(case: str, line: list[str], images: int, output: Path) -> tuple[flo
     return seconds, spent
 
 
-def convert(cases: Iterable[str], weights: dict[str, Path], images: Path, folder: Path) -> None:
-    """Fill the cache of converted networks for the cases that OpenVINO runs, by one map each."""
+def measure(commands: dict[str, tuple[list[str], list[str]]], images: int, rounds: int, output: Path) -> list[Row]:
+    """Run all commands once a round, in turn, and return the rows.
+
+    Args:
+        commands: each case's command for one image and for all images.
+        images: how many all images are, at least 2.
+        rounds: at least 1.
+        output: the folder that the commands write to.
+
+    Raises:
+        ValueError: a command fails, or takes no longer for all images than for one.
+    """
+    taken: dict[str, list[tuple[float, float, float, float]]] = {case: [] for case in commands}
+    for number in range(rounds):
+        for case, (one, every) in commands.items():
+            first, whole = run_once(case, one, 1, output), run_once(case, every, images, output)
+            taken[case].append((*first, *whole))
+            print(
+                f"… round {number + 1}, {case}: {whole[0]:.1f} s, start {first[0]:.1f} s", file=sys.stderr, flush=True
+            )
+    rows: list[Row] = []
+    for case, each in taken.items():
+        start, start_cpu, seconds, cpu = (list(column) for column in zip(*each, strict=True))
+        spent, spent_cpu = (
+            (statistics.median(whole) - statistics.median(first)) / (images - 1)
+            for whole, first in ((seconds, start), (cpu, start_cpu))
+        )
+        if spent <= 0:
+            raise ValueError(f"case {case}: {images} images take no longer than one: give more by --num-images")
+        reference = rows[0] if rows else None
+        whole_ratio = statistics.median(reference.seconds) / statistics.median(seconds) if reference else 1.0
+        ratio = 1 / spent / reference.images_per_second if reference else 1.0
+        rows.append(Row(case, images, seconds, cpu, start, start_cpu, 1 / spent, 1e3 * spent_cpu, ratio, whole_ratio))
+    return rows
+
+
+def convert(cases: Iterable[str], weights: dict[str, Path], images: Path, output: Path) -> None:
+    """Fill the cache of converted networks for the cases that OpenVINO runs, by the map of one image."""
     ours = (case.partition(":") for case in cases)
     for network in dict.fromkeys(name for name, _, way in ours if way in CONVERTED):
-        one = folder / "one"
-        one.mkdir()
-        first = min(images.iterdir()).resolve()
-        (one / first.name).symlink_to(first)
         case = f"{network}:openvino"
-        taken, _ = run_once(case, command_of(case, weights, "", one, folder / "first"), 1, folder / "first")
+        taken, _ = run_once(case, command_of(case, weights, "", images, output), 1, output)
         print(f"… {network}: first map with the conversion {taken:.1f} s", file=sys.stderr, flush=True)
-        shutil.rmtree(one)
-
-
-def measure(commands: dict[str, list[str]], images: int, rounds: int, output: Path) -> list[Row]:
-    """Run all commands once a round, in turn; return the rows of the medians."""
-    taken: dict[str, list[tuple[float, float]]] = {case: [] for case in commands}
-    for number in range(rounds):
-        for case, line in commands.items():
-            taken[case].append(run_once(case, line, images, output))
-            print(f"… round {number + 1}, {case}: {taken[case][-1][0]:.1f} s", file=sys.stderr, flush=True)
-    medians = {case: statistics.median(seconds for seconds, _ in each) for case, each in taken.items()}
-    first = next(iter(medians.values()))
-    return [
-        Row(
-            case, images, [seconds for seconds, _ in each], [cpu for _, cpu in each], images / medians[case],
-            1e3 * statistics.median(cpu for _, cpu in each) / images, first / medians[case],
-        )
-        for case, each in taken.items()
-    ]  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -159,22 +187,27 @@ def run(options: argparse.Namespace) -> None:
     }
     images = [Path(path).resolve() for _, path in islice(images_at(options.images), options.num_images)]
     with temporary_folder(Path(tempfile.gettempdir())) as folder:
-        source, output = folder / "images", folder / "maps"
-        source.mkdir()
-        for number, path in enumerate(images):
-            (source / f"{number:06d}{path.suffix}").symlink_to(path)
-        commands = {case: command_of(case, weights, options.rembg, source, output) for case in options.cases}
-        convert(options.cases, weights, source, folder)
+        one, every, output = (folder / name for name in ("one", "every", "maps"))
+        for source, paths in ((one, images[:1]), (every, images)):
+            source.mkdir()
+            for number, path in enumerate(paths):
+                (source / f"{number:06d}{path.suffix}").symlink_to(path)
+        commands = {}
+        for case in options.cases:
+            lines = [command_of(case, weights, options.rembg, source, output) for source in (one, every)]
+            commands[case] = (lines[0], lines[1])
+        convert(options.cases, weights, one, output)
         rows = measure(commands, len(images), options.rounds, output)
     lines = [
         (row.case, f"{row.images_per_second:.1f}", f"{row.ratio:.2f}×", f"{row.cpu_ms_per_image:.1f}",
-         f"{min(row.seconds):.1f} to {max(row.seconds):.1f}")
+         f"{statistics.median(row.start_seconds):.1f}", f"{statistics.median(row.seconds):.1f}",
+         f"{row.whole_ratio:.2f}×")
         for row in rows
     ]  # fmt: skip
-    print(
-        f"{len(images)} images of {options.images}, medians of {options.rounds} interleaved rounds, starts included\n"
-    )
-    print(table(("case", "images a second", f"against {rows[0].case}", "CPU ms an image", "seconds"), lines))
+    first = rows[0].case
+    print(f"{len(images)} images of {options.images}, medians of {options.rounds} interleaved rounds\n")
+    head = ("case", "images a second", f"against {first}", "CPU ms an image", "first map, s", "all maps, s")
+    print(table((*head, f"with the start, against {first}"), lines))
     if options.json:
         atomic_write(options.json, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 

@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils import command
 
 if __name__ == "__main__":
-    command.begin("nothing was written")  # before the imports, which take seconds
+    command.begin("--json has the batch sizes that were done")  # before the imports, which take seconds
 
 from inference import BACKEND_PRECISIONS
 
@@ -96,7 +96,7 @@ def arguments() -> argparse.Namespace:
     add("--dataset", help="score the trained networks on the test split of this data set")
     add("--root", type=Path, help="the data set's folder")
     add("--scored", type=_count, metavar="N", help="score the first N pairs only")
-    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    add("--json", type=Path, metavar="FILE", help="also write the results as JSON, after each batch size")
     options = parser.parse_args()
     if hasattr(options, "old_count"):
         parser.error(f"--count is now --num-images: use --num-images {options.old_count}")
@@ -285,7 +285,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print, and write the JSON file."""
+    """Measure, print, and write the JSON file after each batch size, as a run takes long."""
     device = find_device(options.device)
     use_threads(options.threads)
     keep_freed_memory()  # as getsmaps.py does
@@ -310,17 +310,23 @@ def run(options: argparse.Namespace) -> None:
             found = measure(batch, variants, sources, other, images[0], options, device)
             for name, values in vars(found).items():
                 getattr(findings, name).extend(values)
+            write_json(findings, options, device)
         findings.accuracy = score(variants, sources, other, pairs) if pairs else []
-    machine = machine_of(device)
+    write_json(findings, options, device)
     trained = ", ".join(f"{name} ({of.path.name if of.trained else 'random weights'})" for name, of in sources.items())
+    machine = "; ".join(f"{name} {value}" for name, value in machine_of(device).items())
     print(
-        f"{'; '.join(f'{name} {value}' for name, value in machine.items())}. Networks: {trained}; {len(images)} images "
+        f"{machine}. Networks: {trained}; {len(images)} images "
         f"of {options.images}. Medians over interleaved timings of at least a tenth of a second.\n\n"
         f"{tables(findings, batches)}"
     )
+
+
+def write_json(findings: Findings, options: argparse.Namespace, device: torch.device) -> None:
+    """Write the JSON file, if one is asked for."""
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
-        content = {"machine": machine, "options": asked} | asdict(findings)
+        content = {"machine": machine_of(device), "options": asked} | asdict(findings)
         atomic_write(options.json, json.dumps(content, indent=1, default=str) + "\n")
 
 

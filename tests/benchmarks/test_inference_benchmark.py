@@ -362,6 +362,21 @@ def test_runs_are_merged_into_one_table(run, tmp_path, monkeypatch, capsys):
         inference_tables.main()
 
 
+def test_what_was_measured_is_there_after_an_interruption(run, tmp_path, monkeypatch):
+    measure = inference.measure
+
+    def stop_at_2(batch, *more):
+        if batch == 2:
+            raise KeyboardInterrupt
+        return measure(batch, *more)
+
+    monkeypatch.setattr(inference, "measure", stop_at_2)
+    with pytest.raises(KeyboardInterrupt):
+        run("--networks", "light", "--no-release", "--backends", "torch", "--batches", 1, 2, "--num-images", 1)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {row["batch"] for row in found["variants"]} == {1}
+
+
 def test_the_releases_side_is_measured_without_its_network(run):
     printed, found = run("--networks", "light", "--backends", "torch", "--batches", 1, "--num-images", 1)
     assert {(row["network"], row["backend"]) for row in found["variants"]} == {
