@@ -17,7 +17,7 @@ that U2NET_HOME names; `benchmarks/baselines.py` says where the file is from.
 from utils import command
 
 if __name__ == "__main__":
-    command.begin("nothing was written")
+    command.begin("--json has the rounds that were done")
 
 import argparse
 import json
@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -87,7 +87,7 @@ def arguments() -> argparse.Namespace:
     add("--weights", nargs="+", default=[], metavar="NAME=FILE", help="a network's .safetensors file")
     add("--rembg", default="rembg", metavar="FILE", help="rembg's command (default: rembg)")
     add("--rounds", type=int, default=3, metavar="N", help="default: 3")
-    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    add("--json", type=Path, metavar="FILE", help="also write the results as JSON, after each round")
     options = parser.parse_args()
     if options.num_images < 2 or options.rounds < 1:
         parser.error(f"--num-images {options.num_images} --rounds {options.rounds}: give 2 images and 1 round or more")
@@ -135,8 +135,10 @@ def run_once(case: str, line: list[str], images: int, output: Path) -> tuple[flo
     return seconds, spent
 
 
-def measure(commands: dict[str, tuple[list[str], list[str]]], images: int, rounds: int, output: Path) -> list[Row]:
-    """Run all commands once a round, in turn, and return the rows.
+def measure(
+    commands: dict[str, tuple[list[str], list[str]]], images: int, rounds: int, output: Path
+) -> Iterator[list[Row]]:
+    """Run all commands once a round, in turn, and yield the rows after each round.
 
     Args:
         commands: each case's command for one image and for all images.
@@ -152,9 +154,13 @@ def measure(commands: dict[str, tuple[list[str], list[str]]], images: int, round
         for case, (one, every) in commands.items():
             first, whole = run_once(case, one, 1, output), run_once(case, every, images, output)
             taken[case].append((*first, *whole))
-            print(
-                f"… round {number + 1}, {case}: {whole[0]:.1f} s, start {first[0]:.1f} s", file=sys.stderr, flush=True
-            )
+            note = f"… round {number + 1}, {case}: {whole[0]:.1f} s, start {first[0]:.1f} s"
+            print(note, file=sys.stderr, flush=True)
+        yield rows_of(taken, images)
+
+
+def rows_of(taken: dict[str, list[tuple[float, float, float, float]]], images: int) -> list[Row]:
+    """Return the rows of each case's rounds: wall and CPU seconds of its start and of all images."""
     rows: list[Row] = []
     for case, each in taken.items():
         start, start_cpu, seconds, cpu = (list(column) for column in zip(*each, strict=True))
@@ -186,6 +192,8 @@ def run(options: argparse.Namespace) -> None:
         name: Path(path).resolve() for name, _, path in (each.partition("=") for each in options.weights)
     }
     images = [Path(path).resolve() for _, path in islice(images_at(options.images), options.num_images)]
+    if len(images) < 2:
+        raise ValueError(f"--images {options.images}: one image; give a folder of 2 or more")
     with temporary_folder(Path(tempfile.gettempdir())) as folder:
         one, every, output = (folder / name for name in ("one", "every", "maps"))
         for source, paths in ((one, images[:1]), (every, images)):
@@ -197,7 +205,9 @@ def run(options: argparse.Namespace) -> None:
             lines = [command_of(case, weights, options.rembg, source, output) for source in (one, every)]
             commands[case] = (lines[0], lines[1])
         convert(options.cases, weights, one, output)
-        rows = measure(commands, len(images), options.rounds, output)
+        for rows in measure(commands, len(images), options.rounds, output):
+            if options.json:  # after each round, as a run takes long
+                atomic_write(options.json, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     lines = [
         (row.case, f"{row.images_per_second:.1f}", f"{row.ratio:.2f}×", f"{row.cpu_ms_per_image:.1f}",
          f"{statistics.median(row.start_seconds):.1f}", f"{statistics.median(row.seconds):.1f}",
@@ -208,8 +218,6 @@ def run(options: argparse.Namespace) -> None:
     print(f"{len(images)} images of {options.images}, medians of {options.rounds} interleaved rounds\n")
     head = ("case", "images a second", f"against {first}", "CPU ms an image", "first map, s", "all maps, s")
     print(table((*head, f"with the start, against {first}"), lines))
-    if options.json:
-        atomic_write(options.json, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def main() -> None:

@@ -69,14 +69,15 @@ def test_figures_are_medians_over_rounds_of_all_cases(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(end_to_end, "run_once", run)
     commands = {case: ([f"{case} one"], [f"{case} every"]) for case in "ab"}
-    a, b = end_to_end.measure(commands, 11, 3, tmp_path)
+    *_, (a, b) = found = list(end_to_end.measure(commands, 11, 3, tmp_path))
+    assert [len(rows[0].seconds) for rows in found] == [1, 2, 3]
     assert ran == [("a", "a one"), ("a", "a every"), ("b", "b one"), ("b", "b every")] * 3
     assert (a.images_per_second, b.images_per_second) == pytest.approx((10, 20))
     assert (a.cpu_ms_per_image, b.cpu_ms_per_image) == pytest.approx((200, 100))
     assert (a.ratio, b.ratio, b.whole_ratio) == pytest.approx((1, 2, 2 / 1.5))
     monkeypatch.setattr(end_to_end, "run_once", lambda *_: (1.0, 1.0))
     with pytest.raises(ValueError, match="case a: 11 images take no longer than one"):
-        end_to_end.measure(commands, 11, 1, tmp_path)
+        next(end_to_end.measure(commands, 11, 1, tmp_path))
 
 
 def test_a_commands_seconds(tmp_path: Path) -> None:
