@@ -1,6 +1,6 @@
 """Load the HTTP service with ordinary and hostile requests; print its latency, answers and memory. Linux.
 
-python -m benchmarks.service --images FOLDER [--requests 10000] [--hostile 0.05] [--clients 4] [--seed 0]
+python -m benchmarks.service --images FOLDER [--requests 10000] [--seconds S] [--hostile 0.05] [--clients 4] [--seed 0]
 
 The service runs in a process of its own at a free port of this machine. Hostile requests are cut-off, random, empty and
 oversized bodies, forms, decompression bombs, broken queries, and clients that go away.
@@ -115,6 +115,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of JPEG files to send")
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="send no more after this time")
     parser.add_argument("--hostile", type=float, default=0.05, help="part of hostile requests (default: 0.05)")
     parser.add_argument("--clients", type=int, default=4, help="clients at a time (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the requests (default: 0)")
@@ -124,9 +125,20 @@ def main() -> None:
     if not bodies:
         sys.exit(f"error: {options.images} holds no .jpg files")
     process, port = start_service(["--weights", str(options.weights)] if options.weights else [])
+    try:
+        load(process, port, bodies, options)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def load(process: subprocess.Popen[str], port: int, bodies: list[bytes], options: argparse.Namespace) -> None:
+    """Send the requests and print the figures."""
     memory = [megabytes(process.pid)]
 
-    def one(number: int) -> tuple[bool, str, float]:
+    def one(number: int) -> tuple[bool, str, float] | None:
+        if time.perf_counter() - begin > options.seconds:
+            return None
         draw = random.Random(f"{options.seed} {number}")
         body, bad = draw.choice(bodies), draw.random() < options.hostile
         start = time.perf_counter()
@@ -135,10 +147,11 @@ def main() -> None:
             memory.append(megabytes(process.pid))
         return bad, status, time.perf_counter() - start
 
-    start = time.perf_counter()
+    begin = time.perf_counter()
     with ThreadPoolExecutor(options.clients) as clients:
-        results = list(tqdm(clients.map(one, range(options.requests)), total=options.requests, unit="request"))
-    seconds = time.perf_counter() - start
+        answers = list(tqdm(clients.map(one, range(options.requests)), total=options.requests, unit="request"))
+    seconds = time.perf_counter() - begin
+    results = [answer for answer in answers if answer is not None]
     peak = megabytes(process.pid, "VmHWM")
     health, metrics = read(port, "/health"), read(port, "/metrics")
     ordinary = [taken for bad, _, taken in results if not bad]
@@ -154,8 +167,6 @@ def main() -> None:
     print(
         "/metrics:", *re.findall(r"^(sral_requests_total\S+ \S+|sral_running \S+)$", metrics, re.MULTILINE), sep="\n  "
     )
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
 
 
 if __name__ == "__main__":
