@@ -48,13 +48,16 @@ def rembg(folder: Path, text: str = REMBG) -> Path:
 def test_all_cases_make_all_maps(
     images: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The commands run; their times are replaced, since three images may take no longer than one."""
+    real = end_to_end.run_once
+    monkeypatch.setattr(end_to_end, "run_once", lambda *given: (real(*given) and float(given[2]), 0.5 * given[2]))
     command = ["end_to_end", "--images", str(images), "--cases", "small:torch", "rembg", "--rounds", "1"]
     command += ["--weights", f"small={network}", "--rembg", str(rembg(tmp_path)), "--json", str(tmp_path / "out.json")]
     monkeypatch.setattr(sys, "argv", command)
     end_to_end.main()
     ours, theirs = json.loads((tmp_path / "out.json").read_text())
     assert (ours["case"], ours["images"], ours["ratio"]) == ("small:torch", 3, 1)
-    assert theirs["whole_ratio"] == pytest.approx(ours["seconds"][0] / theirs["seconds"][0])
+    assert (ours["seconds"], ours["start_seconds"], theirs["cpu_seconds"]) == ([3.0], [1.0], [1.5])
     assert "| small:torch | " in capsys.readouterr().out
 
 
@@ -121,7 +124,7 @@ def test_the_released_path_makes_the_maps_of_getsmaps(network: Path, tmp_path: P
     image.save(tmp_path / "images" / "one.png")
     released_path.main(str(network), str(tmp_path / "images"), str(tmp_path / "maps"))
     released = np.asarray(Image.open(tmp_path / "maps" / "one.png")).astype(int)
-    ours = np.asarray(gray_map(open_backend("torch", network, "cpu")(np.asarray(image)[None])[0])).astype(int)
+    ours = np.asarray(gray_map(open_backend("torch", network, "cpu")(np.array(image)[None])[0])).astype(int)
     assert released.shape == ours.shape == (128, 192)
     assert np.abs(released - ours).max() <= 1
     assert released.std() > 5
