@@ -1,11 +1,11 @@
 """Measure milliseconds from 8-bit pixels to saliency maps, for every backend and for the release's evaluation.
 
     python benchmarks/inference.py [--images DIR] [--batches 1 8] [--device cuda] [--json FILE]
-    python benchmarks/inference.py --backends compile --networks light
+    python benchmarks/inference.py --backends compile --networks lite2
     python benchmarks/inference.py --dataset ORSSD --root data/ORSSD --calibrate data/ORSSD/train-images
 
 All variants are timed interleaved in one run. The reference is the release's evaluation (`benchmarks/baselines.py`):
-ResNet-50's training network, eager, in fp32. All ratios, the light network's too, are over its time for the same batch.
+ResNet-50's training network, eager, in fp32. All ratios, lite2's too, are over its time for the same batch.
 
     released              the release's evaluation; on the CPU in its own process, with the C library's memory handling
     released_memory_kept  the same in our process, which keeps freed memory (`utils/devices.py`)
@@ -13,13 +13,16 @@ ResNet-50's training network, eager, in fp32. All ratios, the light network's to
     torch, openvino, …    the folded detector in that backend
 
 The release starts from float tensors that its loader has made; ours starts from 8-bit pixels. Differences are between
-saliency maps in [0, 1] over all images: ResNet-50's from the release's maps, the light network's from its unfolded
+saliency maps in [0, 1] over all images: ResNet-50's from the release's maps, lite2's from its unfolded
 detector in fp32. `flipped` is the share of pixels on the other side of 0.5.
 
 Without a weights file ResNet-50 has random weights, with batch norm statistics of the images; the output says so. int8
 is calibrated on `--calibrate`, unless `--int8` names files of inference.export. Multiply–adds are torch's count for the
 form that runs; their rate is compared with the best matrix product of the same precision. `--dataset` also scores the
 trained networks under protocol `authors`. `--u2netp FILE` also measures U²-Net-p.
+
+A run of everything takes an hour on a small CPU. In pieces: `--networks lite2 --no-release --json lite2.json`; then
+`python -m benchmarks.inference_tables *.json` prints one table. `benchmarks/end_to_end.py` times whole commands.
 """
 
 import argparse
@@ -45,21 +48,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils import command
 
 if __name__ == "__main__":
-    command.begin("nothing was written")  # before the imports, which take seconds
+    command.begin("--json has the batch sizes that were done")  # before the imports, which take seconds
 
 from inference import BACKEND_PRECISIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {
     "resnet50": None,
-    "light": ROOT / "weights" / "lite2_eorssd.safetensors",
+    "lite2": ROOT / "weights" / "lite2_eorssd.safetensors",
     "strong": ROOT / "weights" / "strong_eorssd.safetensors",
 }
 """The networks and their default weights; None stands for random weights."""
 SAMPLE = Path("datasets/sample")
 BATCHES = {"cpu": [1, 8, 32], "cuda": [1, 8, 32, 64, 128, 256]}
 MIN_ROUNDS = 3
-"""Timing rounds, however long they take."""
 
 
 def arguments() -> argparse.Namespace:
@@ -81,7 +83,10 @@ def arguments() -> argparse.Namespace:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
     add("--seconds", type=float, default=40, metavar="S",
-        help=f"timing of each batch size, at least {MIN_ROUNDS} rounds (default: %(default)s)")  # fmt: skip
+        help="timing of each batch size, at least --rounds rounds (default: %(default)s)")  # fmt: skip
+    add("--rounds", type=_count, default=MIN_ROUNDS, metavar="N",
+        help="timing rounds, however long they take (default: %(default)s)")  # fmt: skip
+    add("--no-release", action="store_true", help="leave the release's evaluation out, which takes minutes on a CPU")
     add("--calibrate", type=Path, metavar="DIR",
         help="a folder of images to calibrate int8 on (default: the training images of the sample set)")  # fmt: skip
     add("--int8", nargs="+", type=_named_file, default=[], metavar="NAME=FILE",
@@ -91,7 +96,7 @@ def arguments() -> argparse.Namespace:
     add("--dataset", help="score the trained networks on the test split of this data set")
     add("--root", type=Path, help="the data set's folder")
     add("--scored", type=_count, metavar="N", help="score the first N pairs only")
-    add("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    add("--json", type=Path, metavar="FILE", help="also write the results as JSON, after each batch size")
     options = parser.parse_args()
     if hasattr(options, "old_count"):
         parser.error(f"--count is now --num-images: use --num-images {options.old_count}")
@@ -124,13 +129,11 @@ import torch
 
 from benchmarks import baselines
 from benchmarks.baselines import OwnProcess, U2NetP
-from benchmarks.inference_tables import Findings, OtherRow, ProductRate, Row, Score, tables
+from benchmarks.inference_tables import RELEASED, Findings, OtherRow, ProductRate, Row, Score, Skipped, tables
 from benchmarks.interleaved import time_interleaved
 from benchmarks.variants import (
     MEMORY_KEPT,
-    RELEASED,
     SIDES,
-    Skipped,
     Source,
     Variant,
     difference,
@@ -158,7 +161,7 @@ def measure(
 
     Args:
         batch: images a call.
-        variants: the release's evaluation first.
+        variants: the release's evaluation among them, unless it is left out.
         sources: the variants' networks by name.
         other: timed with one image, beside batches of 1.
         image: the other network's input file.
@@ -174,9 +177,9 @@ def measure(
     for call in (*others.values(), *multiply.values()):  # the variants are warm from their differences
         call()
     note(f"batches of {batch}: timing")
-    taken = time_interleaved({**calls, **multiply}, options.seconds, MIN_ROUNDS)
+    taken = time_interleaved({**calls, **multiply}, options.seconds, options.rounds)
     medians = {key: statistics.median(each) for key, each in taken.items()}
-    released = medians.get(variants[0].names)
+    released = next((medians.get(of.names) for of in variants if of.backend == RELEASED), None)
     rates = [ProductRate(*key, batch, SIDES[device.type] ** 3 / 1e9 / medians[key]) for key in multiply]
     return Findings(
         [row_of(of, batch, taken[of.names], released, apart[of.names], rates) for of in running],
@@ -282,7 +285,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print, and write the JSON file."""
+    """Measure, print, and write the JSON file after each batch size, as a run takes long."""
     device = find_device(options.device)
     use_threads(options.threads)
     keep_freed_memory()  # as getsmaps.py does
@@ -299,48 +302,55 @@ def run(options: argparse.Namespace) -> None:
         folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         sources = open_sources(options, images, folder)
         own = None
-        if device.type == "cpu":
+        if device.type == "cpu" and not options.no_release:
             own = stack.enter_context(closing(OwnProcess(sources["resnet50"].path, thread_count())))
-        variants = released_variants(sources["resnet50"], device, own)
-        variants += open_variants(sources, variants[0], options, device, folder, findings)
+        released = [] if options.no_release else released_variants(sources["resnet50"], device, own)
+        variants = released + open_variants(sources, released, options, device, folder, findings)
         for batch in batches:
             found = measure(batch, variants, sources, other, images[0], options, device)
             for name, values in vars(found).items():
                 getattr(findings, name).extend(values)
+            write_json(findings, options, device)
         findings.accuracy = score(variants, sources, other, pairs) if pairs else []
-    machine = machine_of(device)
+    write_json(findings, options, device)
     trained = ", ".join(f"{name} ({of.path.name if of.trained else 'random weights'})" for name, of in sources.items())
+    machine = "; ".join(f"{name} {value}" for name, value in machine_of(device).items())
     print(
-        f"{'; '.join(f'{name} {value}' for name, value in machine.items())}. Networks: {trained}; {len(images)} images "
+        f"{machine}. Networks: {trained}; {len(images)} images "
         f"of {options.images}. Medians over interleaved timings of at least a tenth of a second.\n\n"
         f"{tables(findings, batches)}"
     )
+
+
+def write_json(findings: Findings, options: argparse.Namespace, device: torch.device) -> None:
+    """Write the JSON file, if one is asked for."""
     if options.json:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
-        content = {"machine": machine, "options": asked} | asdict(findings)
+        content = {"machine": machine_of(device), "options": asked} | asdict(findings)
         atomic_write(options.json, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def open_sources(options: argparse.Namespace, images: Sequence[Path], folder: Path) -> dict[str, Source]:
-    """Open the networks by name: ResNet-50, for the release's evaluation, and those of --networks."""
+    """Open the networks by name: those of --networks, and ResNet-50 for the release's evaluation."""
     sources = {}
-    for name in dict.fromkeys(("resnet50", *options.networks)):
+    for name in dict.fromkeys((*["resnet50"] * (not options.no_release), *options.networks)):
         note(f"{name}: opening")
         sources[name] = open_source(name, options.weights.get(name, WEIGHTS[name]), images, folder)
     return sources
 
 
 def open_variants(
-    sources: dict[str, Source], released: Variant, options: argparse.Namespace, device: torch.device, folder: Path,
-    findings: Findings,
+    sources: dict[str, Source], released: Sequence[Variant], options: argparse.Namespace, device: torch.device,
+    folder: Path, findings: Findings,
 ) -> list[Variant]:  # fmt: skip
     """Return the variants to be measured. Set each source's reference maps; add to `findings` what cannot run."""
     variants = []
-    set_maps(sources["resnet50"], released)
+    if released:
+        set_maps(sources["resnet50"], released[0])
     for name in options.networks:
         note(f"{name}: opening backends, calibrating int8")
         variants.append(unfolded_variant(sources[name], device))
-        if name != "resnet50":
+        if not len(sources[name].maps):
             set_maps(sources[name], variants[-1])
         for each in folded_variants(sources[name], options, device, folder):
             if isinstance(each, Variant):

@@ -1,11 +1,26 @@
-"""The rows that `benchmarks/inference.py` measures, and its Markdown tables."""
+"""The rows that `benchmarks/inference.py` measures, and its Markdown tables.
 
+    python -m benchmarks.inference_tables FILE.json …     one table of several runs
+
+Where several runs measured a variant, the last one counts. Ratios are to the release of the last run that has it.
+"""
+
+from utils import command
+
+if __name__ == "__main__":
+    command.begin("nothing was written")
+
+import argparse
+import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
-from benchmarks.variants import RELEASED, Skipped
-
+RELEASED = "released"
+"""The backend of the release's evaluation."""
 MISSING = ("–", "–")
 DIFFERENCES = ("max_difference", "mean_difference", "flipped")
 
@@ -59,6 +74,17 @@ class OtherRow:
 
 
 @dataclass
+class Skipped:
+    """A variant that cannot run here; `batch` is None if no batch size can."""
+
+    network: str
+    backend: str
+    precision: str
+    batch: int | None
+    reason: str
+
+
+@dataclass
 class Score:
     """A variant's scores on a data set under protocol `authors`."""
 
@@ -82,9 +108,36 @@ class Findings:
     accuracy: list[Score] = field(default_factory=list)
 
 
+KINDS = {
+    "variants": Row, "skipped": Skipped, "roofline": ProductRate, "baselines": OtherRow, "accuracy": Score
+}  # fmt: skip
+"""The kinds of rows in a JSON file."""
+KEYS = ("network", "backend", "product", "precision", "batch")
+"""What tells two rows of a kind apart."""
+
+
+def merged(runs: Iterable[dict[str, Any]]) -> Findings:
+    """Return the findings of several JSON files as one.
+
+    Raises:
+        KeyError, TypeError, AttributeError: a run has another layout.
+    """
+    rows: dict[str, dict[tuple[Any, ...], Any]] = {name: {} for name in KINDS}
+    for run in runs:
+        for name, kind in KINDS.items():
+            for values in run[name]:
+                row = kind(**values)
+                rows[name][*(getattr(row, key, None) for key in KEYS)] = row
+    findings = Findings(**{name: list(of.values()) for name, of in rows.items()})
+    released = {row.batch: row.median_ms for row in findings.variants if row.backend == RELEASED}
+    for row in (*findings.variants, *findings.baselines):
+        row.ratio = released[row.batch] / row.median_ms if row.batch in released else None
+    return findings
+
+
 def tables(findings: Findings, batches: Sequence[int]) -> str:
     """Return the results as Markdown."""
-    texts = ["Milliseconds a batch, and differences of the maps\n", _speed_table(findings.variants, batches)]
+    texts = ["Milliseconds an image, and differences of the maps\n", _speed_table(findings.variants, batches)]
     texts += ["", *_best_lines(findings.variants)]
     if findings.baselines:
         others = [(*_names(each), f"{each.median_ms:.1f}", _times(each.ratio)) for each in findings.baselines]
@@ -122,10 +175,10 @@ def _by_batch(rows: Iterable[Row]) -> dict[tuple[str, str, str], dict[int, Row]]
 def _speed_table(rows: Sequence[Row], batches: Sequence[int]) -> str:
     lines = []
     for names, of in _by_batch(rows).items():
-        times = [(f"{of[b].median_ms:.1f}", _times(of[b].ratio)) if b in of else MISSING for b in batches]
+        times = [(f"{of[b].median_ms / b:.1f}", _times(of[b].ratio)) if b in of else MISSING for b in batches]
         worst = [max(getattr(row, what) for row in of.values()) for what in DIFFERENCES]
         lines.append((*names, *chain(*times), *(f"{value:.1e}" for value in worst)))
-    columns = [column for batch in batches for column in (f"ms, batch {batch}", "against the release")]
+    columns = [column for batch in batches for column in (f"batch {batch}", "against the release")]
     return table(("network", "backend", "precision", *columns, "largest difference", "mean", "flipped"), lines, 3)
 
 
@@ -174,3 +227,33 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) ->
     """Return a Markdown table. The first `left` columns are left-aligned, the others right-aligned."""
     rule = ["---" if column < left else "---:" for column in range(len(head))]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.inference_tables", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="of benchmarks/inference.py --json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command; bad input ends it with one line."""
+    runs = []
+    for path in arguments().files:
+        try:
+            runs.append(json.loads(path.read_text()))
+            merged(runs[-1:])
+        except OSError as error:
+            sys.exit(f"error: {error}")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            sys.exit(f"error: {path}: not a file that benchmarks/inference.py wrote with --json")
+    findings = merged(runs)
+    machines = dict.fromkeys("; ".join(f"{name} {value}" for name, value in run["machine"].items()) for run in runs)
+    print(" / ".join(machines), tables(findings, sorted({row.batch for row in findings.variants})), sep="\n\n")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,6 +1,6 @@
 """Load the HTTP service with ordinary and hostile requests; print its latency, answers and memory. Linux.
 
-python -m benchmarks.service --images FOLDER [--requests 10000] [--hostile 0.05] [--clients 4]
+python -m benchmarks.service --images FOLDER [--requests 10000] [--seconds S] [--hostile 0.05] [--clients 4] [--seed 0]
 
 The service runs in a process of its own at a free port of this machine. Hostile requests are cut-off, random, empty and
 oversized bodies, forms, decompression bombs, broken queries, and clients that go away.
@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -47,9 +48,9 @@ def start_service(options: list[str]) -> tuple[subprocess.Popen[str], int]:
     return process, int(found[1])
 
 
-def resident_megabytes(pid: int) -> float:
-    """Return the memory that a process holds."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+def megabytes(pid: int, kind: str = "VmRSS") -> float:
+    """Return the memory that a process holds, or with the kind VmHWM the most that it has held."""
+    return int(re.search(rf"{kind}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
 def bomb() -> bytes:
@@ -87,18 +88,25 @@ def leave(port: int, body: bytes) -> str:
 
 
 def hostile(port: int, body: bytes, draw: random.Random) -> str:
-    """Send one hostile request."""
-    kinds: list[Callable[[], str]] = [
-        lambda: ask(port, body[: draw.randrange(len(body))]),
-        lambda: ask(port, draw.randbytes(draw.randrange(100_000))),
-        lambda: ask(port, b""),
-        lambda: ask(port, bytes(70_000_000)),
-        lambda: ask(port, bomb(), kind="image/png"),
-        lambda: ask(port, body, "/saliency?size=huge"),
-        lambda: ask(port, body, kind="multipart/form-data; boundary=x"),
-        lambda: leave(port, body),
-    ]
-    return draw.choice(kinds)()
+    """Send one hostile request; return its kind and the status of the answer."""
+    kinds: dict[str, Callable[[], str]] = {
+        "cut-off image": lambda: ask(port, body[: draw.randrange(len(body))]),
+        "random bytes": lambda: ask(port, draw.randbytes(draw.randrange(1, 100_000))),
+        "empty body": lambda: ask(port, b""),
+        "70 MB": lambda: ask(port, bytes(70_000_000)),
+        "decompression bomb": lambda: ask(port, bomb(), kind="image/png"),
+        "broken query": lambda: ask(port, body, "/saliency?size=huge"),
+        "form": lambda: ask(port, body, kind="multipart/form-data; boundary=x"),
+        "client that leaves": lambda: leave(port, body),
+    }
+    kind = draw.choice(sorted(kinds))
+    return f"{kind} {kinds[kind]()}"
+
+
+def read(port: int, path: str) -> str:
+    """Return the text of GET /health or /metrics."""
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        return str(answer.read().decode())
 
 
 def main() -> None:
@@ -108,38 +116,58 @@ def main() -> None:
     )
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of JPEG files to send")
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="send no more after this time")
     parser.add_argument("--hostile", type=float, default=0.05, help="part of hostile requests (default: 0.05)")
     parser.add_argument("--clients", type=int, default=4, help="clients at a time (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the requests (default: 0)")
     parser.add_argument("--weights", type=Path, help="network (default: the service's)")
     options = parser.parse_args()
     bodies = [path.read_bytes() for path in sorted(options.images.glob("*.jpg"))]
     if not bodies:
         sys.exit(f"error: {options.images} holds no .jpg files")
     process, port = start_service(["--weights", str(options.weights)] if options.weights else [])
-    memory = [resident_megabytes(process.pid)]
+    try:
+        load(process, port, bodies, options)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
 
-    def one(number: int) -> tuple[bool, str, float]:
-        draw = random.Random(number)
+
+def load(process: subprocess.Popen[str], port: int, bodies: list[bytes], options: argparse.Namespace) -> None:
+    """Send the requests and print the figures."""
+    memory = [megabytes(process.pid)]
+
+    def one(number: int) -> tuple[bool, str, float] | None:
+        if time.perf_counter() - begin > options.seconds:
+            return None
+        draw = random.Random(f"{options.seed} {number}")
         body, bad = draw.choice(bodies), draw.random() < options.hostile
         start = time.perf_counter()
         status = hostile(port, body, draw) if bad else ask(port, body)
         if number % MEMORY_EVERY == 0:
-            memory.append(resident_megabytes(process.pid))
+            memory.append(megabytes(process.pid))
         return bad, status, time.perf_counter() - start
 
-    start = time.perf_counter()
+    begin = time.perf_counter()
     with ThreadPoolExecutor(options.clients) as clients:
-        results = list(ProgressBar(clients.map(one, range(options.requests)), total=options.requests, unit="request"))
-    seconds = time.perf_counter() - start
+        answers = list(ProgressBar(clients.map(one, range(options.requests)), total=options.requests, unit="request"))
+    seconds = time.perf_counter() - begin
+    results = [answer for answer in answers if answer is not None]
+    peak = megabytes(process.pid, "VmHWM")
+    health, metrics = read(port, "/health"), read(port, "/metrics")
     ordinary = [taken for bad, _, taken in results if not bad]
     p50, p95, p99 = np.percentile(ordinary, (50, 95, 99)) * 1000
     print(f"{len(ordinary)} ordinary requests by {options.clients} clients: {len(results) / seconds:.1f} a second,")
     print(f"  p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms")
     print("  answers:", dict(Counter(status for bad, status, _ in results if not bad)))
-    print(f"{len(results) - len(ordinary)} hostile ones: answers", dict(Counter(s for bad, s, _ in results if bad)))
-    print(f"memory: {memory[0]:.0f} MB at first, {max(memory):.0f} MB at most, {memory[-1]:.0f} MB at last")
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
+    print(f"{len(results) - len(ordinary)} hostile ones:")
+    for kind, count in sorted(Counter(status for bad, status, _ in results if bad).items()):
+        print(f"  {count} × {kind}")
+    print(f"memory: {memory[0]:.0f} MB at first, {peak:.0f} MB at most, {memory[-1]:.0f} MB at last")
+    print("/health:", health)
+    print(
+        "/metrics:", *re.findall(r"^(sral_requests_total\S+ \S+|sral_running \S+)$", metrics, re.MULTILINE), sep="\n  "
+    )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from torch.nn.functional import conv2d
 
 from benchmarks.baselines import OwnProcess, Unfolded, evaluation_network, load_network
 from benchmarks.complexity import multiply_adds
+from benchmarks.inference_tables import RELEASED, Skipped
 from datasets.io import read_pixels
 from inference import BACKEND_PRECISIONS
 from inference.backends import open_backend
@@ -120,7 +121,7 @@ def _random_network(pixels: np.ndarray) -> SRAL:
 EXPORTED = {"onnxruntime": "onnx", "openvino": "openvino"}
 """The formats of the backends' int8 files."""
 ROOT = Path(__file__).resolve().parent.parent
-RELEASED, MEMORY_KEPT, UNFOLDED = "released", "released_memory_kept", "unfolded"
+MEMORY_KEPT, UNFOLDED = "released_memory_kept", "unfolded"
 
 
 @dataclass
@@ -151,17 +152,6 @@ class Variant:
         if not np.isfinite(found).all():
             raise ValueError("its maps are not finite: the network overflows")
         return found
-
-
-@dataclass
-class Skipped:
-    """A variant that cannot run here; `batch` is None if no batch size can."""
-
-    network: str
-    backend: str
-    precision: str
-    batch: int | None
-    reason: str
 
 
 def released_variants(source: Source, device: torch.device, own: OwnProcess | None) -> list[Variant]:

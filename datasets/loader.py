@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from datasets.cache import VIEWS, Records, height_and_width
 from datasets.catalog import Pair
-from datasets.transforms import UNCHANGED, Augmentation, apply, draw
+from datasets.transforms import UNCHANGED, Augmentation, apply, draw, in_unit_range
 from utils.text import one_line
 
 MEAN = (0.3412, 0.3798, 0.3583)
@@ -146,8 +146,8 @@ class Views:
 def _stored_mask(fine: Tensor) -> Tensor:
     """Return the last of four channels, B×4×H×W uint8, as contiguous B×1×H×W float32 in [0, 1]."""
     if fine.device.type != "cpu":
-        return fine[:, 3:].contiguous().float().div_(255)
+        return in_unit_range(fine[:, 3:].contiguous())
     mask = torch.empty((fine.shape[0], 1, *fine.shape[2:]), dtype=torch.uint8)
     for image, channel in zip(fine.permute(0, 2, 3, 1).numpy(), mask[:, 0].numpy(), strict=True):
         cv2.extractChannel(image, 3, channel)
-    return mask.float().div_(255)
+    return in_unit_range(mask)

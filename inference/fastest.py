@@ -12,7 +12,6 @@ import numpy as np
 from inference.backends import EXPORTED, Backend, open_backend
 from inference.backends.choice import CONVERT, FASTEST, PAYS, Choice, choose
 from inference.backends.conversion import forget_converted
-from inference.input_size import open_at_size
 from models.shipped import LIGHT, SCENES
 
 FEW = 16
@@ -39,6 +38,8 @@ def open_fastest(
         FileNotFoundError, ValueError: as `open_backend`.
     """
     if size is not None:
+        from inference.input_size import open_at_size  # timm takes seconds, and other runtimes need none of it
+
         backend = None if backend == "auto" else backend
         return open_at_size(size, backend, weights, device, precision, threads, local_index), ""
     if backend != "auto":

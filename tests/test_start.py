@@ -50,3 +50,22 @@ def test_help_needs_no_torch(kind: str, name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
     assert done.stderr.splitlines()[-1] == "imported:"
+
+
+FIRST_MAP = """
+import runpy, sys
+sys.argv[:] = ["getsmaps.py", *sys.argv[1:]]
+sys.path.insert(0, ".")
+runpy.run_path("getsmaps.py", run_name="__main__")
+assert "timm" not in sys.modules and "scipy.stats" not in sys.modules
+"""
+
+
+def test_another_runtimes_first_map_needs_no_timm(tmp_path: Path) -> None:
+    """timm and what it imports take longer than all the rest of the command."""
+    pytest.importorskip("onnxruntime", reason="requirements-onnx.txt is not installed")
+    image = next((ROOT / "datasets" / "sample" / "test-images").iterdir())
+    command = ["--weights", "weights/lite2_eorssd_int8.onnx", "--input", str(image), "--output", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", FIRST_MAP, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"{image.stem}.png").is_file()

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import baselines, inference, interleaved, variants
+from benchmarks import baselines, inference, inference_tables, interleaved, variants
 from benchmarks.baselines import OwnProcess, U2NetP, Unfolded, evaluation_network, load_network
 from benchmarks.complexity import measure as complexity
 from benchmarks.inference import figures
@@ -52,7 +52,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def light(tmp_path_factory) -> Path:
     """The weights file of a small inference network."""
-    path = tmp_path_factory.mktemp("light") / "light.safetensors"
+    path = tmp_path_factory.mktemp("lite2") / "lite2.safetensors"
     save_weights(path, small_network("mobilenetv2_035").detector)
     return path
 
@@ -114,7 +114,7 @@ def test_a_detectors_file_gets_the_papers_branches(light, pixels):
 
 
 def test_multiply_adds_are_those_of_complexity(light, data, tmp_path):
-    source = open_source("light", light, sorted((data / "test-images").iterdir()), tmp_path)
+    source = open_source("lite2", light, sorted((data / "test-images").iterdir()), tmp_path)
     config = SRALConfig(detector=source.detector.config)
     [wanted] = [row for row in complexity(config, SIZE) if (row.network, row.part) == ("released evaluation", "total")]
     [released] = released_variants(source, CPU, None)
@@ -133,7 +133,7 @@ def test_random_weights_give_maps_worth_comparing(data, tmp_path):
 
 
 def test_differences_are_those_of_all_images(light, data, pixels, tmp_path):
-    source = open_source("light", light, sorted((data / "test-images").iterdir()), tmp_path)
+    source = open_source("lite2", light, sorted((data / "test-images").iterdir()), tmp_path)
     source.maps = np.random.default_rng(0).random((3, 128, 192), dtype=np.float32)
     places = {image.tobytes(): place for place, image in enumerate(source.pixels)}
     batches = []
@@ -143,24 +143,24 @@ def test_differences_are_those_of_all_images(light, data, pixels, tmp_path):
         apart = [(0.0, 0.1, 0.4)[place] for place in batches[-1]]
         return lambda: source.maps[batches[-1]] + np.array(apart, np.float32)[:, None, None]
 
-    variant = Variant("light", "torch", "fp32", "cpu", 1, ready)
+    variant = Variant("lite2", "torch", "fp32", "cpu", 1, ready)
     largest, mean, flipped = difference(variant, 1, source)
     assert batches == [[0], [1], [2]]
     assert (largest, mean) == pytest.approx((0.4, 0.5 / 3), abs=1e-6)
     assert flipped == pytest.approx((0.1 + 0.4) / 3, abs=0.01)
     assert difference(variant, 2, source)[0] == pytest.approx(0.4, abs=1e-6)
     assert batches[3:] == [[0, 1], [2, 0]]
-    broken = Variant("light", "torch", "fp16", "cpu", 1, lambda given: lambda: np.full((1, 128, 192), np.nan))
+    broken = Variant("lite2", "torch", "fp16", "cpu", 1, lambda given: lambda: np.full((1, 128, 192), np.nan))
     with pytest.raises(ValueError, match="not finite"):
         difference(broken, 1, source)
 
 
 @pytest.mark.parametrize(("backend", "suffix"), [("openvino", ".xml"), ("onnxruntime", ".onnx")])
 def test_int8_comes_from_a_file_or_the_command(backend, suffix, light, data, tmp_path, monkeypatch):
-    source = Source("light", light, load_detector(light), True, np.empty(0), np.empty(0))
+    source = Source("lite2", light, load_detector(light), True, np.empty(0), np.empty(0))
     given = Path(f"given{suffix}")
-    others = [("resnet50", given), ("light", given.with_suffix(".other"))]
-    options = Namespace(int8=[*others, ("light", given)], calibrate=data / "test-images")
+    others = [("resnet50", given), ("lite2", given.with_suffix(".other"))]
+    options = Namespace(int8=[*others, ("lite2", given)], calibrate=data / "test-images")
     assert variants.int8_file(source, backend, options, tmp_path) == given
 
     done = SimpleNamespace(returncode=0, stderr="")
@@ -269,7 +269,7 @@ def run(data, light, small_weights, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(inference, "OwnProcess", InThisProcess)
 
     def command(*arguments: object) -> tuple[str, dict]:
-        given = ["--weights", f"resnet50={small_weights}", f"light={light}", "--images", data / "test-images"]
+        given = ["--weights", f"resnet50={small_weights}", f"lite2={light}", "--images", data / "test-images"]
         given += ["--calibrate", data / "test-images", "--device", "cpu", "--seconds", 0]
         given += ["--json", tmp_path / "found.json", *arguments]
         monkeypatch.setattr(sys, "argv", ["inference.py", *map(str, given)])
@@ -283,7 +283,7 @@ def test_command(run, u2netp, data):
     options = [
         "--networks",
         "resnet50",
-        "light",
+        "lite2",
         "--backends",
         "torch",
         "cudagraphs",
@@ -299,7 +299,7 @@ def test_command(run, u2netp, data):
     assert len(rows) == len(found["variants"])
     has_bf16 = cpu_computes_in("bf16")
     ours = {("unfolded", "fp32"), ("torch", "fp32"), *([("torch", "bf16")] if has_bf16 else [])}
-    wanted = {(name, *of, batch) for name in ("resnet50", "light") for of in ours for batch in (1, 2)}
+    wanted = {(name, *of, batch) for name in ("resnet50", "lite2") for of in ours for batch in (1, 2)}
     assert set(rows) >= wanted | {("resnet50", "released", "fp32", batch) for batch in (1, 2)}
     for (_, backend, precision, batch), row in rows.items():
         released = rows["resnet50", "released", "fp32", batch]["median_ms"]
@@ -319,7 +319,7 @@ def test_command(run, u2netp, data):
         if backend.startswith("released"):
             assert row["max_difference"] < 1e-6
     skipped = {(each["network"], each["backend"], each["precision"]): each for each in found["skipped"]}
-    assert "runs on a CUDA GPU" in skipped["light", "cudagraphs", "fp32"]["reason"]
+    assert "runs on a CUDA GPU" in skipped["lite2", "cudagraphs", "fp32"]["reason"]
     assert "fp16 needs a GPU" in skipped["resnet50", "torch", "fp16"]["reason"]
     assert set(skipped).isdisjoint({names[:3] for names in rows})
     [other] = found["baselines"]
@@ -328,19 +328,59 @@ def test_command(run, u2netp, data):
     assert set(scores) == {names[:3] for names in rows if "released" not in names[1]} | {
         ("u2netp", "onnxruntime", "fp32")
     }
-    plain, folded = (scores["light", backend, "fp32"] for backend in ("unfolded", "torch"))
+    plain, folded = (scores["lite2", backend, "fp32"] for backend in ("unfolded", "torch"))
     assert all(folded[name] == pytest.approx(plain[name], abs=1e-3) for name in ("Fbeta", "MAE", "Sm"))
     assert plain["images"] == 2
-    assert ("| light | torch | bf16 |" in printed) == has_bf16
-    assert has_bf16 or "this CPU does not have it" in skipped["light", "torch", "bf16"]["reason"]
+    assert ("| lite2 | torch | bf16 |" in printed) == has_bf16
+    assert has_bf16 or "this CPU does not have it" in skipped["lite2", "torch", "bf16"]["reason"]
     assert "- resnet50 cudagraphs fp32; resnet50 cudagraphs bf16;" in printed
-    assert "light: at most" in printed
+    assert "lite2: at most" in printed
+
+
+def test_runs_are_merged_into_one_table(run, tmp_path, monkeypatch, capsys):
+    """A run without the release gets the other's times as its reference."""
+    files = [tmp_path / name for name in ("release.json", "light.json")]
+    options = ["--backends", "torch", "--batches", 1, "--num-images", 1]
+    _, release = run("--networks", "resnet50", *options)
+    files[0].write_text(json.dumps(release))
+    _, light = run("--networks", "lite2", *options, "--no-release")
+    files[1].write_text(json.dumps(light))
+    assert {row["ratio"] for row in light["variants"]} == {None}
+    findings = inference_tables.merged([release, light])
+    [released] = [row for row in findings.variants if row.backend == "released"]
+    assert len(findings.variants) == len(release["variants"]) + len(light["variants"])
+    assert all(row.ratio == pytest.approx(released.median_ms / row.median_ms) for row in findings.variants)
+    assert len(findings.roofline) == len(release["roofline"])  # the last run's
+
+    monkeypatch.setattr(sys, "argv", ["inference_tables", *map(str, files)])
+    inference_tables.main()
+    printed = capsys.readouterr().out
+    assert "| resnet50 | released | fp32 | " in printed
+    assert "| lite2 | torch | fp32 | " in printed
+    files[1].write_text('{"variants": [{}]}')
+    with pytest.raises(SystemExit, match=r"light\.json: not a file that benchmarks/inference\.py wrote with --json"):
+        inference_tables.main()
+
+
+def test_what_was_measured_is_there_after_an_interruption(run, tmp_path, monkeypatch):
+    measure = inference.measure
+
+    def stop_at_2(batch, *more):
+        if batch == 2:
+            raise KeyboardInterrupt
+        return measure(batch, *more)
+
+    monkeypatch.setattr(inference, "measure", stop_at_2)
+    with pytest.raises(KeyboardInterrupt):
+        run("--networks", "lite2", "--no-release", "--backends", "torch", "--batches", 1, 2, "--num-images", 1)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {row["batch"] for row in found["variants"]} == {1}
 
 
 def test_the_releases_side_is_measured_without_its_network(run):
-    printed, found = run("--networks", "light", "--backends", "torch", "--batches", 1, "--num-images", 1)
+    printed, found = run("--networks", "lite2", "--backends", "torch", "--batches", 1, "--num-images", 1)
     assert {(row["network"], row["backend"]) for row in found["variants"]} == {
-        ("resnet50", "released"), ("resnet50", "released_memory_kept"), ("light", "unfolded"), ("light", "torch"),
+        ("resnet50", "released"), ("resnet50", "released_memory_kept"), ("lite2", "unfolded"), ("lite2", "torch"),
     }  # fmt: skip
     assert "resnet50 torch" not in printed
     assert "1 images" in printed
@@ -366,7 +406,7 @@ def test_bad_input_is_one_clear_line(arguments, why, run):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--weights", "heavy=x.safetensors"), "heavy=x.safetensors' is not NAME=FILE with a name of resnet50, light"),
+        (("--weights", "heavy=x.safetensors"), "heavy=x.safetensors' is not NAME=FILE with a name of resnet50, lite2"),
         (("--batches", "0"), "'0' is not a whole number from 1"),
         (("--dataset", "ORSSD"), "--dataset and --root go together"),
         (("--u2netp", "x.onnx", "--batches", "2"), "leave 1 in --batches"),

@@ -9,7 +9,17 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from datasets.transforms import UNCHANGED, Augmentation, ColorJitter, Drawn, crop_and_resize, draw, turn, ycbcr_to_rgb
+from datasets.transforms import (
+    UNCHANGED,
+    Augmentation,
+    ColorJitter,
+    Drawn,
+    crop_and_resize,
+    draw,
+    in_unit_range,
+    turn,
+    ycbcr_to_rgb,
+)
 
 SQUARE = np.arange(16, dtype=np.uint8).reshape(4, 4)
 EIGHT = {np.rot90(side, turns).tobytes() for side in (SQUARE, SQUARE[:, ::-1]) for turns in range(4)}
@@ -66,6 +76,21 @@ def test_turned_as_numpy_does(channels: int) -> None:
         assert np.array_equal(turned(pixels, Drawn(transposed, left_right, top_bottom)), expected)
     wide = pixels[:5]
     assert np.array_equal(turned(wide, Drawn(left_right=True, top_bottom=True)), wide[::-1, ::-1])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pixels_become_quotients(channels: int) -> None:
+    """As numpy divides, for both layouts in memory; the result can be changed in place and leaves the pixels alone."""
+    stored = np.random.default_rng(0).integers(0, 256, (3, 20, 30, channels), dtype=np.uint8)
+    stored.flat[:256] = np.arange(256)
+    wanted = stored.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    for pixels in (torch.from_numpy(stored).permute(0, 3, 1, 2), torch.from_numpy(stored.transpose(0, 3, 1, 2).copy())):
+        found = in_unit_range(pixels)
+        assert found.dtype == torch.float32
+        np.testing.assert_array_equal(found, wanted)
+        assert found.stride() == pixels.float().stride() or channels == 1
+        found.zero_()
+        np.testing.assert_array_equal(pixels, stored.transpose(0, 3, 1, 2))
 
 
 def test_none_draws_nothing() -> None:

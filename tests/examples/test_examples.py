@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.export import exporter
 from tests.helpers import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -33,21 +34,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped network lite2 in fp32: unlike int8, it moves little where the resize moves a pixel by one level."""
     pytest.importorskip("onnxscript", reason="requirements-onnx.txt is not installed")
     file = tmp_path_factory.mktemp("network") / "network.onnx"
-    weights = ROOT / "weights" / "lite2_eorssd.safetensors"
-    done = run(
-        sys.executable,
-        "-m",
-        "inference.export",
-        "--weights",
-        weights,
-        "--format",
-        "onnx",
-        "--size",
-        "one",
-        "--output",
-        file,
-    )
-    assert done.returncode == 0, done.stderr
+    exporter.export(ROOT / "weights" / "lite2_eorssd.safetensors", "onnx", file, "one")
     return file
 
 

@@ -142,7 +142,8 @@ def test_the_inference_form_is_the_same(detector):
 def test_an_export_makes_the_same_maps(tmp_path):
     """At its own size and at another, which `export` compares with the network itself."""
     pytest.importorskip("openvino", reason="requirements-openvino.txt is not installed")
-    few_operations = replace(CONFIG, encoder="test_resnet")  # tracing each of them takes long
+    # Tracing each operation takes long.
+    few_operations = replace(CONFIG, encoder="test_resnet", tokens=replace(TOKENS, blocks=(1,)))
     save_weights(tmp_path / "net.safetensors", speaking(few_operations))
     found = exporter.export(tmp_path / "net.safetensors", "openvino", tmp_path / "net.xml")
     assert "8 images at 64×96" in found
