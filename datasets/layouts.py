@@ -1,11 +1,10 @@
 """The data sets that are known by name, and the layouts that their folders may have."""
 
-import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.text import one_line
+from utils.user_file import run_user_file
 
 DATASETS: dict[str, Mapping[str, int | None]] = {
     "ORSSD": {"train": 600, "test": 200},
@@ -94,10 +93,7 @@ def run_if_file(dataset: str) -> str:
     if not Path(dataset).is_file():
         raise ValueError(f"data set {dataset}: no such file")
     _registered.clear()
-    try:
-        runpy.run_path(dataset)
-    except Exception as error:  # whatever a user's file raises
-        raise ValueError(f"data set {dataset}: {type(error).__name__}: {one_line(error)}") from error
+    run_user_file(dataset, f"data set {dataset}")
     if len(_registered) != 1:
         raise ValueError(f"data set {dataset}: the file registers {len(_registered)} data sets, expected one")
     return _registered[0]

@@ -10,13 +10,13 @@
 epoch is a column of log.csv and a panel of curves.png.
 """
 
-import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.text import one_line
+from utils.user_file import run_user_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,10 +69,7 @@ def run_loss_file(path: Path | str) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"loss_file {path}: no such file")
     OWN_LOSSES.clear()
-    try:
-        runpy.run_path(str(path))
-    except Exception as error:  # whatever a user's file raises
-        raise ValueError(f"loss_file {path}: {type(error).__name__}: {one_line(error)}") from error
+    run_user_file(path, f"loss_file {path}")
     if not OWN_LOSSES:
         raise ValueError(f"loss_file {path} registers no loss: put @models.own_losses.loss(NAME) on a function")
 

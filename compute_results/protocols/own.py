@@ -12,7 +12,6 @@ The function gets an image's map and mask, both (H, W) uint8 and of one size: 44
 mask's own size under `field`. It returns a number. A data set's figure is the average over its images.
 """
 
-import runpy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from compute_results.protocols import PROTOCOLS, Measure, Metric
 from compute_results.result import Gathered, Result
 from utils.text import one_line
+from utils.user_file import run_user_file
 
 _TAKEN = ("protocol", "method", "dataset", "stem", "images", "excluded", "grouping", "group", "few")
 _read: list[Path] = []
@@ -83,10 +83,7 @@ def read_metric_files(paths: Iterable[Path]) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"--metric-file {path}: no such file")
         before = {name: protocol.names for name, protocol in PROTOCOLS.items()}
-        try:
-            runpy.run_path(str(path))
-        except Exception as error:  # whatever a user's file raises
-            raise ValueError(f"--metric-file {path}: {type(error).__name__}: {one_line(error)}") from error
+        run_user_file(path, f"--metric-file {path}")
         if before == {name: protocol.names for name, protocol in PROTOCOLS.items()}:
             raise ValueError(f"--metric-file {path} registers no metric: see compute_results/protocols/own.py")
         _read.append(path)

@@ -1,6 +1,5 @@
 """Open a network with a runtime. All runtimes have one interface: 8-bit RGB in, saliency out."""
 
-import runpy
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,7 @@ from inference import BACKENDS, check_backend_name
 from inference.backends.conversion import converted
 from utils.devices import compute_alone_after_fork, optional, use_threads
 from utils.environment import check_environment
-from utils.text import one_line
+from utils.user_file import run_user_file
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -67,13 +66,10 @@ def backend_class(name: str) -> Callable[..., Backend]:
     if name in BACKENDS:
         found: Callable[..., Backend] = getattr(import_module(place), member)
         return found
-    try:
-        members = runpy.run_path(place)
-    except Exception as error:  # whatever a user's file raises
-        raise ValueError(f"backend {name}: {type(error).__name__}: {one_line(error)}") from error
-    if not callable(members.get(member)):
+    own: Callable[..., Backend] | None = run_user_file(place, f"backend {name}").get(member)
+    if not callable(own):
         raise ValueError(f"backend {name}: the file has no class {member}; a backend is a class of its module")
-    return members[member]
+    return own
 
 
 def open_backend(
