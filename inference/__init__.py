@@ -48,13 +48,13 @@ BACKENDS = {
 }
 """Every backend by name: the only place to add one."""
 
-BACKEND_NAMES = tuple(BACKENDS)
 BACKEND_PRECISIONS = {name: kind.precisions for name, kind in BACKENDS.items()}
 
 
-def check_backend_name(name: str) -> str:
-    """Return the name of a backend: one of BACKENDS, or FILE.py:CLASS of your own. Raises ValueError for another."""
+def check_backend_name(name: str, also: tuple[str, ...] = ()) -> str:
+    """Return the name of a backend: of BACKENDS or `also`, or FILE.py:CLASS of your own. Raise ValueError otherwise."""
+    known = (*also, *BACKENDS)
     file, colon, member = name.rpartition(":")
-    if name not in BACKENDS and not (colon and file.endswith(".py") and member.isidentifier()):
-        raise ValueError(f"backend {name!r}: choose {', '.join(BACKENDS)}, or FILE.py:CLASS for one of your own")
+    if name not in known and not (colon and file.endswith(".py") and member.isidentifier()):
+        raise ValueError(f"backend {name!r}: choose {', '.join(known)}, or FILE.py:CLASS for one of your own")
     return name

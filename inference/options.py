@@ -63,9 +63,9 @@ def add_network_options(parser: ArgumentParser) -> None:
 
 def _backend_name(text: str) -> str:
     try:
-        return text if text == "auto" else check_backend_name(text)
+        return check_backend_name(text, also=("auto",))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error).replace("choose ", "choose auto, ")) from error
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def check_options(parser: ArgumentParser, options: Namespace) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference import BACKEND_NAMES
+from inference import BACKENDS
 from inference.backends import Backend, backend_class, cuda_graphs, eager, open_backend, open_vino
 from inference.backends.shapes import MAX_RUNNERS, FixedShapes
 from inference.export import graph as graphs
@@ -308,8 +308,8 @@ def test_threads_are_this_process_own(detector):
 
 
 def test_all_backends_have_the_name_that_opens_them():
-    assert BACKEND_NAMES == ("torch", "compile", "cudagraphs", "onnxruntime", "openvino")
-    assert all(backend_class(name).name == name for name in BACKEND_NAMES)
+    assert tuple(BACKENDS) == ("torch", "compile", "cudagraphs", "onnxruntime", "openvino")
+    assert all(backend_class(name).name == name for name in BACKENDS)
 
 
 def test_the_map_of_a_graph_of_fixed_size_is_enlarged_by_products(detector):
