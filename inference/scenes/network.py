@@ -14,7 +14,6 @@ from inference.backends import EXPORTED, Backend, open_backend
 from inference.distributed import ProcessGroup
 from inference.tta import with_tta
 from models.hosts import run_host_file
-from models.shipped import SCENES
 from utils.devices import find_device, keep_freed_memory, return_freed_memory, trim_memory
 
 BATCH_SIZE = {"cpu": 8, "cuda": 16, "mps": 16}
@@ -44,7 +43,7 @@ class SceneNetwork:
     def __init__(self, options: Namespace, processes: ProcessGroup) -> None:
         if options.host_file:
             run_host_file(options.host_file)
-        self.weights, self._options = Path(options.weights or SCENES), options
+        self.weights, self._options = Path(options.weights), options
         names = list(self._candidates(processes.local_index))
         for name in names:
             try:
