@@ -165,12 +165,12 @@ def _open_network(
     """Return what computes the saliency of a batch, and its input size."""
     from inference.fastest import open_fastest
     from inference.tta import TTA_MODES, with_tta
-    from models.shipped import LIGHT
+    from models.shipped import LITE2
 
     if tta not in (None, *TTA_MODES):
         raise ValueError(f"tta {tta!r}: choose {' or '.join(TTA_MODES)}")
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
-    network, _ = open_fastest(backend, pathlib.Path(weights or LIGHT), device, precision, size=size)
+    network, _ = open_fastest(backend, pathlib.Path(weights or LITE2), device, precision, size=size)
     return (with_tta(network, tta) if tta else network), network.input_size
 
 

@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from models.shipped import LIGHT
+from models.shipped import LITE2
 
 CONTEXTS = ("224", "320", "448", "640", "896", "320,640", "448,640", "224,448,896")
 
@@ -33,7 +33,7 @@ def parse_arguments() -> Namespace:
     add("--validation", type=float, default=0.1, help="part that train.py holds back: the split validation")
     add("--num-images", type=int, metavar="N", help="images, drawn with --seed (default: all)")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
-    add("--weights", type=Path, nargs="+", default=[LIGHT], metavar="FILE", help="default: lite2")
+    add("--weights", type=Path, nargs="+", default=[LITE2], metavar="FILE", help="default: lite2")
     add("--context", nargs="+", default=CONTEXTS, metavar="PIXELS", help=f"default: {' '.join(CONTEXTS)}")
     add("--overlap", type=float, nargs="+", default=[0.5], metavar="FRACTION", help="of the scale table (default: 0.5)")
     add("--seam-overlap", type=float, nargs="*", default=[0, 0.25, 0.5], metavar="FRACTION", help="of the seam table")

@@ -12,7 +12,7 @@ import numpy as np
 from inference.backends import EXPORTED, Backend, open_backend
 from inference.backends.choice import CONVERT, FASTEST, PAYS, Choice, choose
 from inference.backends.conversion import forget_converted
-from models.shipped import LIGHT, SCENES
+from models.shipped import LITE2, SCENES
 
 FEW = 16
 """Images for which a conversion never pays, so that torch's speed need not be measured."""
@@ -84,7 +84,7 @@ def settled(options: Namespace) -> Namespace:
     if options.input_size or options.host_file:
         options.backend = None
         return options
-    choice = choose(Path(options.weights or LIGHT), options.device, options.precision, options.fast)
+    choice = choose(Path(options.weights or LITE2), options.device, options.precision, options.fast)
     options.backend = FASTEST if choice.convertible else choice.name
     options.weights, options.precision, options.fast = choice.weights, choice.precision, False
     return options

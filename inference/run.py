@@ -19,7 +19,7 @@ from inference.pipeline import make_maps, worker_count
 from inference.plan import Plan
 from inference.timing import StageRates, StageTimer
 from inference.tta import with_tta
-from models.shipped import LIGHT
+from models.shipped import LITE2
 from utils.devices import compute_alone, keep_freed_memory, thread_count
 from utils.files import WriteError, sync_disk
 from utils.outputs import errors_of_one_item
@@ -73,7 +73,7 @@ def load_network(options: Namespace, plan: Plan, processes: ProcessGroup) -> Loa
     # Processes of one launch would each measure for themselves whether a conversion pays.
     images = len(plan.images) if processes.count == 1 and not options.host_file else 0
     network, remark = open_fastest(
-        options.backend, Path(options.weights or LIGHT), options.device, options.precision, options.threads,
+        options.backend, Path(options.weights or LITE2), options.device, options.precision, options.threads,
         processes.local_index, options.fast, images, options.input_size,
     )  # fmt: skip
     height, width = network.input_size

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-LIGHT = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
+LITE2 = Path(__file__).resolve().parent.parent / "weights" / "lite2_eorssd.safetensors"
 """The shipped network lite2: the default where no weights are named."""
 
-SCENES = LIGHT.with_name("lite2_scenes.safetensors")
+SCENES = LITE2.with_name("lite2_scenes.safetensors")
 """The same network trained further on windows without objects: the default for whole scenes."""

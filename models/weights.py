@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.config import DetectorConfig, SRALConfig, detector_config, from_dict, without_sizes
 from models.detector import Detector, build_detector
 from models.hosts import Host
-from models.shipped import LIGHT as LIGHT  # read from here by those who rebuild it
+from models.shipped import LITE2 as LITE2  # read from here by those who rebuild it
 from models.sral import SRAL, build_sral
 from models.state import Network, check_fit, fill, resample_positions, shapes
 from utils.file_kind import CONVERT, what_it_is

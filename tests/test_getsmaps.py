@@ -20,7 +20,7 @@ from datasets.io import read_pixels
 from inference.backends.eager import TorchEager
 from inference.distributed import ProcessGroup
 from inference.maps import gray_map, stretched, truncated
-from models.weights import LIGHT, save_weights
+from models.weights import LITE2, save_weights
 from tests.helpers import ROOT, cpu_computes_in, small_network
 from utils.devices import find_device
 
@@ -139,7 +139,7 @@ def test_test_time_augmentation(pictures, tmp_path, getsmaps):
 def test_without_weights_the_light_network_makes_the_maps(pictures, tmp_path, getsmaps):
     ask = ("--input", pictures / "a.jpg", "--output")
     assert getsmaps(*ask, tmp_path / "default", weights=None)[0] == 0
-    assert getsmaps(*ask, tmp_path / "named", weights=LIGHT)[0] == 0
+    assert getsmaps(*ask, tmp_path / "named", weights=LITE2)[0] == 0
     maps = [np.asarray(Image.open(tmp_path / folder / "a.png")) for folder in ("default", "named")]
     assert maps[0].shape == (448, 448)
     assert np.array_equal(*maps)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.detector import Detector
 from models.sral import SRAL
-from models.weights import LIGHT, load_detector
+from models.weights import LITE2, load_detector
 from tests.helpers import ROOT, picture, run_script
 
 ELSEWHERE = """
@@ -119,7 +119,7 @@ def test_the_map_is_that_of_getsmaps(tmp_path, small_weights, monkeypatch):
 
 def test_without_weights_the_light_network_makes_the_map(tmp_path):
     write_picture(tmp_path / "a.png")
-    maps = [load("saliency", **weights)(tmp_path / "a.png") for weights in ({}, {"weights": str(LIGHT)})]
+    maps = [load("saliency", **weights)(tmp_path / "a.png") for weights in ({}, {"weights": str(LITE2)})]
     assert maps[0].size == (448, 448)
     assert np.array_equal(*map(np.asarray, maps))
 

@@ -107,13 +107,13 @@ def _open_images(options: Namespace) -> Opened:
     from inference.plan import Plan
     from inference.run import load_network
     from inference.tta import with_tta
-    from models.weights import LIGHT
+    from models.weights import LITE2
 
     batch = Plan([("", "")] * options.batch_size, 0, Path())
     options = settled(options)
     network = load_network(options, batch, ProcessGroup()).backend
     key = {
-        "weights": file_hash(options.weights or LIGHT),
+        "weights": file_hash(options.weights or LITE2),
         "host_file": file_hash(options.host_file) if options.host_file else None,
         "backend": network.name, "precision": network.precision, "device": network.device.type,
         "batch_size": options.batch_size, "tta": options.tta, "input_size": list(network.input_size),

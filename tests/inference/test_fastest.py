@@ -177,8 +177,8 @@ def test_an_int8_file_of_other_weights_is_not_taken(small_weights, graph, tmp_pa
     assert choice.int8_form(weights) is None
     shutil.copy(graph, tmp_path / "net_int8.onnx")  # in fp32
     assert choice.int8_form(weights) is None
-    from models.shipped import LIGHT
+    from models.shipped import LITE2
 
-    assert choice.int8_form(LIGHT) == LIGHT.with_name("lite2_eorssd_int8.onnx")
-    shutil.copy(LIGHT.with_name("lite2_eorssd_int8.onnx"), tmp_path / "net_int8.onnx")
+    assert choice.int8_form(LITE2) == LITE2.with_name("lite2_eorssd_int8.onnx")
+    shutil.copy(LITE2.with_name("lite2_eorssd_int8.onnx"), tmp_path / "net_int8.onnx")
     assert choice.int8_form(weights) is None

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.io import open_image
 from inference.backends import open_backend
-from models.weights import LIGHT, load_detector, read_header
+from models.weights import LITE2, load_detector, read_header
 from tests.helpers import ROOT
 from tools.make_sample import make_sample_set
 
@@ -59,7 +59,7 @@ def parameters(detector) -> int:
 
 
 def test_the_light_network_is_light():
-    detector = load_detector(LIGHT)
+    detector = load_detector(LITE2)
     assert parameters(detector) <= 5e6
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         detector(torch.zeros(1, 3, 224, 224))

@@ -8,7 +8,7 @@ from datasets.catalog import SAMPLE_ROOT
 from datasets.io import open_image, read_pixels
 from inference.backends import open_backend
 from inference.maps import float_map
-from models.shipped import LIGHT
+from models.shipped import LITE2
 
 STEMS = ("0045", "0048", "0052", "0057")
 TILE, GAP, CAPTION = (392, 294), 18, 44
@@ -18,7 +18,7 @@ THRESHOLD = 0.5
 
 def overlay() -> Image.Image:
     """Return the picture at twice a README's width: a row of images, and the same with the objects marked."""
-    network = open_backend("torch", LIGHT, "cpu")
+    network = open_backend("torch", LITE2, "cpu")
     font = ImageFont.load_default(size=28)
     width = len(STEMS) * (TILE[0] + GAP) + GAP
     picture = Image.new("RGB", (width, 2 * (TILE[1] + CAPTION) + GAP), "white")
