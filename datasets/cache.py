@@ -11,11 +11,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
+from PIL import Image
 from torch import Tensor
 
 from datasets.catalog import Pair
 from datasets.file_warnings import FileWarning
-from datasets.io import AS_STORED, Reading, resized
+from datasets.io import AS_STORED, Reading, read_map, resized
 from datasets.pairs import open_pair
 from datasets.transforms import UNCHANGED, Drawn, turn
 from utils.files import atomic_file
@@ -23,6 +24,8 @@ from utils.progress import ProgressBar
 from utils.unfinished import remove_unfinished
 
 VIEWS = ("rgb", "ycbcr", "fine")
+
+TEACHER = "teacher"
 
 FORMAT = 4
 """Raised whenever the same files give another record."""
@@ -32,16 +35,18 @@ _SHOWN = 5
 _Found = TypeVar("_Found")
 
 
-def record_type(size: tuple[int, int], detail: float = 1.0) -> np.dtype:
+def record_type(size: tuple[int, int], detail: float = 1.0, has_teacher: bool = False) -> np.dtype:
     """Return the type of a pair's record for views of `size` (H, W), uint8.
 
     `rgb` and `ycbcr` (full-range, JPEG) are H×W×3. `fine` holds the SR target's three channels and the mask as a
-    fourth, at `detail` times twice that size. `warnings`, uint16, holds the bits of `FileWarning`.
+    fourth, at `detail` times twice that size; `teacher` the mean of a teacher's maps, one channel at that size.
+    `warnings`, uint16, holds the bits of `FileWarning`.
     """
     height, width = size
-    fine = (round(2 * height * detail), round(2 * width * detail), 4)
-    shapes = {"rgb": (height, width, 3), "ycbcr": (height, width, 3), "fine": fine}
-    return np.dtype([(name, np.uint8, shapes[name]) for name in VIEWS] + [("warnings", np.uint16)])
+    fine = (round(2 * height * detail), round(2 * width * detail))
+    shapes = {"rgb": (height, width, 3), "ycbcr": (height, width, 3), "fine": (*fine, 4)}
+    shapes |= {TEACHER: (*fine, 1)} if has_teacher else {}
+    return np.dtype([(name, np.uint8, shape) for name, shape in shapes.items()] + [("warnings", np.uint16)])
 
 
 def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0, reading: Reading = AS_STORED) -> np.ndarray:
@@ -54,12 +59,20 @@ def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0, reading:
     """
     image, mask, found = open_pair(pair, reading)
     ycbcr = image.convert("YCbCr")
-    record = np.zeros((), record_type(size, detail))
+    record = np.zeros((), record_type(size, detail, bool(pair.teacher_maps)))
     record["rgb"], record["ycbcr"] = resized(image, size), resized(ycbcr, size)
     fine = record.dtype["fine"].shape[:2]
     record["fine"][..., :3], record["fine"][..., 3] = resized(ycbcr, fine), resized(mask, fine)
+    if pair.teacher_maps:
+        record[TEACHER][..., 0] = _mean_map(pair, fine)
     record["warnings"] = found
     return record
+
+
+def _mean_map(pair: Pair, size: tuple[int, int]) -> np.ndarray:
+    """Return the mean of the teacher's maps of a pair, H×W uint8."""
+    maps = [np.asarray(resized(Image.fromarray(read_map(path)), size), np.float32) for path in pair.teacher_maps]
+    return np.rint(np.mean(maps, axis=0)).astype(np.uint8)
 
 
 class Records:
@@ -86,6 +99,7 @@ class Records:
         self.detail = detail
         self.name = name
         self.reading = reading
+        self.has_teacher = any(pair.teacher_maps for pair in pairs)
         self._warned: list[tuple[str, FileWarning]] = []
 
     def __len__(self) -> int:
@@ -99,8 +113,9 @@ class Records:
         Raises:
             ValueError: a pair cannot be read; the message names set, stem and file.
         """
-        kinds = record_type(self.size, self.detail)
-        batch = {view: torch.empty((len(indices), *kinds[view].shape), dtype=torch.uint8) for view in VIEWS}
+        kinds = record_type(self.size, self.detail, self.has_teacher)
+        views = (name for name in kinds.names or () if name != "warnings")
+        batch = {view: torch.empty((len(indices), *kinds[view].shape), dtype=torch.uint8) for view in views}
         for place, index in enumerate(indices):
             record = self._record(index)
             for view, pixels in batch.items():
@@ -121,6 +136,8 @@ class Records:
 
         def found(index: int) -> FileWarning | str:
             try:
+                for path in self.pairs[index].teacher_maps:
+                    read_map(path)
                 return open_pair(self.pairs[index], self.reading)[2]
             except ValueError as error:
                 return f"{self.pairs[index].stem}: {error}"
@@ -202,26 +219,31 @@ def open_cache(
         OSError: the file cannot be written.
     """
     size, folder = height_and_width(size), Path(folder)
-    places = "\n".join(f"{os.path.abspath(pair.image)}\t{os.path.abspath(pair.mask)}" for pair in pairs)
+    places = "\n".join("\t".join(map(os.path.abspath, _files(pair))) for pair in pairs)
     key = hashlib.sha256(os.fsencode(f"{places}{reading or ''}")).hexdigest()[:12]
     path = folder / f"{name}-{size[0]}x{size[1]}-{detail:.4g}-{key}.npy"
     identities = _identities(pairs)
+    row_type = _row_type(size, detail, any(pair.teacher_maps for pair in pairs))
     remove_unfinished(folder)
-    if not _is_current(path, identities, size, detail):
+    if not _is_current(path, identities, row_type):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if not _is_current(path, identities, size, detail):  # another run may have built it
+            if not _is_current(path, identities, row_type):  # another run may have built it
                 _build(path, pairs, identities, size, detail, name, reading)
     return CachedRecords(pairs, size, detail, name, path, reading)
 
 
-def cache_bytes(count: int, size: tuple[int, int], detail: float) -> int:
+def cache_bytes(count: int, size: tuple[int, int], detail: float, has_teacher: bool = False) -> int:
     """Return the size of the cache file of `count` pairs, without its header."""
-    return count * _row_type(size, detail).itemsize
+    return count * _row_type(size, detail, has_teacher).itemsize
 
 
-def _row_type(size: tuple[int, int], detail: float) -> np.dtype:
-    return np.dtype([*record_type(size, detail).descr, (_IDENTITY, "S64")])
+def _row_type(size: tuple[int, int], detail: float, has_teacher: bool) -> np.dtype:
+    return np.dtype([*record_type(size, detail, has_teacher).descr, (_IDENTITY, "S64")])
+
+
+def _files(pair: Pair) -> tuple[Path, ...]:
+    return pair.image, pair.mask, *pair.teacher_maps
 
 
 def _identities(pairs: Sequence[Pair]) -> np.ndarray:
@@ -234,7 +256,7 @@ def _identities(pairs: Sequence[Pair]) -> np.ndarray:
             return f"{path} is not there"
         return f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
 
-    texts = (f"{FORMAT} {described(pair.image)} {described(pair.mask)}" for pair in pairs)
+    texts = (" ".join([str(FORMAT), *map(described, _files(pair))]) for pair in pairs)
     return np.array([hashlib.sha256(os.fsencode(text)).hexdigest() for text in texts], "S64")
 
 
@@ -242,17 +264,17 @@ def _mapped(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _readable(path: Path, size: tuple[int, int], detail: float) -> np.ndarray | None:
+def _readable(path: Path, row_type: np.dtype) -> np.ndarray | None:
     """Return the cache file's rows; None where there is no file, or it is not a whole cache of this type."""
     try:
         rows = _mapped(path)
     except (OSError, ValueError, EOFError):
         return None
-    return rows if rows.dtype == _row_type(size, detail) and rows.ndim == 1 else None
+    return rows if rows.dtype == row_type and rows.ndim == 1 else None
 
 
-def _is_current(path: Path, identities: np.ndarray, size: tuple[int, int], detail: float) -> bool:
-    rows = _readable(path, size, detail)
+def _is_current(path: Path, identities: np.ndarray, row_type: np.dtype) -> bool:
+    rows = _readable(path, row_type)
     return rows is not None and np.array_equal(rows[_IDENTITY], identities)
 
 
@@ -266,9 +288,9 @@ def _build(
     reading: Reading,
 ) -> None:
     """Write the file row by row: rows that an older file has are copied, the others are decoded."""
-    old = _readable(path, size, detail)
+    row_type = _row_type(size, detail, any(pair.teacher_maps for pair in pairs))
+    old = _readable(path, row_type)
     kept = {} if old is None else {identity: row for identity, row in zip(old[_IDENTITY].tolist(), old, strict=True)}
-    row_type = _row_type(size, detail)
 
     def row(index: int) -> np.ndarray | str:
         """Return a row, or what is wrong with its pair."""
@@ -279,7 +301,7 @@ def _build(
         except ValueError as error:
             return f"{pairs[index].stem}: {error}"
         full = np.zeros((), row_type)
-        for field in (*VIEWS, "warnings"):
+        for field in record.dtype.names or ():
             full[field] = record[field]
         full[_IDENTITY] = identity
         return full

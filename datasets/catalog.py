@@ -7,8 +7,8 @@ import os
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -35,7 +35,7 @@ SAMPLE_ROOT = Path(__file__).with_name("sample")
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask.
+    """An image and its mask, and a teacher's saliency maps of the image, where there is a teacher.
 
     `stem` is the image's path below its folder without the suffix (`name` or `class/name`). The saliency map gets
     this name too.
@@ -44,6 +44,7 @@ class Pair:
     stem: str
     image: Path
     mask: Path
+    teacher_maps: tuple[Path, ...] = ()
 
 
 def find_pairs(dataset: str, root: Path | str | None, split: Split) -> list[Pair]:
@@ -106,6 +107,25 @@ def pair_folders(images: Path | str, masks: Path | str) -> list[Pair]:
     if images.resolve() == masks.resolve():
         raise ValueError(f"{images} is given as the folder of images and as that of masks: keep them in two folders")
     return _paired(_files_by_stem(images, str(images)), _files_by_stem(masks, str(masks)), f"{images} and {masks}")
+
+
+def with_teacher_maps(pairs: Sequence[Pair], folders: Sequence[Path | str]) -> list[Pair]:
+    """Return the pairs with their maps from each folder, `<stem>.png` as getsmaps.py writes them.
+
+    Raises:
+        ValueError: a folder, or a pair's map in one, is missing.
+    """
+    for folder in folders:
+        if not Path(folder).is_dir():
+            found = "a file" if Path(folder).exists() else "not there"
+            raise ValueError(
+                f"teacher's maps {folder}: expected a folder, it is {found}; getsmaps.py --weights FILE --dataset NAME "
+                "--root DIR --split train --raw --output DIR writes one"
+            )
+        missing = [pair.stem for pair in pairs if not Path(folder, f"{pair.stem}{MAP_SUFFIX}").is_file()]
+        _refuse_unless_none(f"teacher's maps {folder}", f"no map, of {len(pairs)} training images", missing)
+    maps = [tuple(Path(folder, f"{pair.stem}{MAP_SUFFIX}") for folder in folders) for pair in pairs]
+    return [replace(pair, teacher_maps=own) for pair, own in zip(pairs, maps, strict=True)]
 
 
 def image_files(folder: Path, passed: Counter[str] | None = None) -> Iterator[Path]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.cache import VIEWS, Records, height_and_width
+from datasets.cache import TEACHER, VIEWS, Records, height_and_width
 from datasets.catalog import Pair
-from datasets.transforms import UNCHANGED, Augmentation, apply, draw, in_unit_range
+from datasets.transforms import UNCHANGED, Augmentation, apply, apply_to_maps, draw, in_unit_range
 from utils.text import one_line
 
 MEAN = (0.3412, 0.3798, 0.3583)
@@ -63,6 +63,8 @@ class SalientObjectBatches(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         """Return one batch: `rgb`, `ycbcr`, `fine` (B×H×W×C uint8, flipped and rotated), lists `drawn` and `stem`.
+
+        Where the pairs have a teacher's maps, `teacher` is their mean.
 
         Where objects are pasted, `pasted` is the `fine` of the samples that they come from, in the receivers' order.
 
@@ -123,7 +125,8 @@ class Views:
         """Return the float32 views of a batch of `SalientObjectBatches`, on the device, channels last in memory.
 
         `rgb` is B×3×S×S, normalized. `ycbcr`, B×3×S×S, and `sr_target`, B×3×2S×2S, are full-range (JPEG) YCbCr in
-        [0, 1]. `mask` is B×1×2S×2S in [0, 1], soft at the borders.
+        [0, 1]. `mask` is B×1×2S×2S in [0, 1], soft at the borders; `teacher`, where the pairs have a teacher's maps, is
+        as large.
         """
         objects = self._moved(batch["pasted"]) if "pasted" in batch else None
         rgb, ycbcr, stored = (self._moved(batch[view]) for view in VIEWS)
@@ -131,7 +134,11 @@ class Views:
         kept = objects is None and stored.shape == fine.shape and not any(each.box for each in batch["drawn"])
         # Contiguous, because the losses read it several times; a quarter of the bytes where it is as stored.
         mask = _stored_mask(stored) if kept else fine[:, 3:].contiguous()
-        return {"rgb": self._normalized(rgb), "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
+        views = {"rgb": self._normalized(rgb), "ycbcr": ycbcr, "sr_target": fine[:, :3], "mask": mask}
+        if TEACHER in batch:
+            size = (fine.shape[-2], fine.shape[-1])
+            views[TEACHER] = apply_to_maps(batch["drawn"], self._moved(batch[TEACHER]), size, objects)
+        return views
 
     def _normalized(self, rgb: Tensor) -> Tensor:
         """Normalize RGB in [0, 1] in place; whole rows at a time, which is faster than three channels."""

@@ -131,6 +131,28 @@ def apply(
     return rgb, ycbcr, fine
 
 
+def apply_to_maps(drawn: Sequence[Drawn], maps: Tensor, size: tuple[int, int], objects: Tensor | None = None) -> Tensor:
+    """Crop and resize a teacher's maps as `apply` does with the masks; pasted objects are salient by their masks.
+
+    Args:
+        drawn: one for each sample.
+        maps: B×1×h×w uint8, as large as `apply`'s `fine`.
+        size: (2H, 2W).
+        objects: as `apply`'s.
+
+    Returns:
+        B×1×2H×2W float32 in [0, 1].
+    """
+    if any(each.box for each in drawn) or tuple(maps.shape[-2:]) != size:
+        maps = crop_and_resize(maps, drawn, size)
+    maps = in_unit_range(maps)
+    if objects is not None:
+        takers = [place for place, each in enumerate(drawn) if each.pasted is not None]
+        masks = in_unit_range(crop_and_resize(objects, [UNCHANGED] * len(takers), size))[:, 3:]
+        maps[takers] = torch.lerp(maps[takers], torch.ones_like(masks), masks)
+    return maps
+
+
 def in_unit_range(pixels: Tensor) -> Tensor:
     """Return uint8 pixels, B×C×H×W, divided by 255 as float32 in the same layout.
 

@@ -7,7 +7,6 @@ import torch
 from accelerate import Accelerator
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from datasets.transforms import ycbcr_to_rgb
 from models.detector import check_size
 from models.heads import set_foreground_prior
 from models.hosts import Host, run_host_file
@@ -17,7 +16,6 @@ from models.weights import holds_tokens, start_from
 from training.checkpoint import checkpoints
 from training.config import Start, TrainingConfig
 from training.data import TrainingData, open_data
-from training.distillation import load_teacher
 from training.distributed import build_accelerator
 from training.find_data import find_data
 from training.sampler import ResumableBatchSampler
@@ -66,15 +64,11 @@ def build_trainer(
     if isinstance(network.detector, Host):
         network.detector.channels()  # runs it once: not every host takes every size
     check_norms(network, settings, accelerator)
-    teacher = None
-    if settings.teacher:
-        size = settings.detector.input_size
-        teacher = load_teacher(settings.teacher, size, accelerator.device, ycbcr_to_rgb, accelerator.autocast)
     if rank:
         torch.manual_seed(settings.seed + rank)  # other masks of dropout and stochastic depth in every process
     with accelerator.local_main_process_first():  # it builds the cache
         data = open_data(settings, training, validation, sampler, accelerator.device, use_cache)
-    return Trainer(settings, accelerator, network, sampler.steps, teacher), data
+    return Trainer(settings, accelerator, network, sampler.steps), data
 
 
 def check_norms(network: SRAL, settings: TrainingConfig, accelerator: Accelerator) -> None:

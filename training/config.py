@@ -42,6 +42,7 @@ RENAMED = {
     "optimizer.encoder_lr": "optimizer.encoder_lr_factor",
     "optimizer.token_lr": "optimizer.token_lr_factor",
     "expected": "foreground_prior",
+    "teacher": "data.teacher_maps",
 }
 """Keys of older configurations and their names now; the old ones are refused."""
 
@@ -90,9 +91,6 @@ class TrainingConfig:
         host_file: a Python file that registers a network of your own for detector.host (`models.hosts.register`), or
             an encoder (`models.own_encoders.register_encoder`); it is run.
         loss_file: a Python file that registers loss terms of your own (`models.own_losses`); it is run.
-        teacher: a weights file of a network that was trained at detector.input_size, or at twice that: its maps of the
-            images, or of the SR targets, are targets too, beside the masks (loss.teacher). It costs a forward pass at
-            that size in each step.
         detector: the inference network.
         asrd: the SR decoder.
         tfgm: the guidance.
@@ -126,7 +124,6 @@ class TrainingConfig:
     weights: str | None = None
     host_file: str | None = None
     loss_file: str | None = None
-    teacher: str | None = None
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     asrd: ASRDConfig = field(default_factory=ASRDConfig)
     tfgm: TFGMConfig = field(default_factory=TFGMConfig)
@@ -245,13 +242,14 @@ def parse(arguments: Sequence[str] | None = None) -> Start:
 
 
 def from_record(values: Any, where: str) -> TrainingConfig:
-    """Rebuild the settings that a run recorded in config.yaml or in a checkpoint.
+    """Rebuild the settings that a run recorded in config.yaml or in a checkpoint. Old keys that are null are left out.
 
     Raises:
         ValueError: they are no settings, or have old or unknown keys; `where` names the file.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected named values of TrainingConfig, found {type(values).__name__}")
+    values = {key: value for key, value in values.items() if value is not None or _new_name(key) is None}
     refuse_old_keys(values, where)
     try:
         return _validated(values)

@@ -81,10 +81,11 @@ def _open_records(
 ) -> tuple[Records, Records]:
     """Return records of the training pairs, fine enough for crops, and of the validation pairs.
 
-    Each pair is cached once. Without crops both are one cache file, which runs with another validation part share.
+    Each pair is cached once. Without crops and a teacher both are one cache file, which runs with another validation
+    part share.
     """
     detail = settings.data.augmentation.detail
-    if detail == 1:
+    if detail == 1 and not settings.data.teacher_maps:
         together = _open(settings, sorted([*training, *validation], key=lambda pair: pair.stem), 1.0, use_cache)
         return together, together
     return _open(settings, training, detail, use_cache), _open(settings, validation, 1.0, use_cache)
@@ -102,5 +103,6 @@ def _open(settings: TrainingConfig, pairs: list[Pair], detail: float, use_cache:
 
 def cache_size(settings: TrainingConfig, training: int, validation: int) -> int:
     """Return the bytes that the cache of so many pairs takes."""
-    size = settings.detector.input_size
-    return cache_bytes(training, size, settings.data.augmentation.detail) + cache_bytes(validation, size, 1.0)
+    size, data = settings.detector.input_size, settings.data
+    trained = cache_bytes(training, size, data.augmentation.detail, bool(data.teacher_maps))
+    return trained + cache_bytes(validation, size, 1.0)

@@ -34,6 +34,9 @@ class DataConfig:
         validation: fraction of the training pairs held out for validation, in [0, 1), unless val_images is given. The
             test split is not read.
         validation_seed: seed of that split. It differs from the run's seed, so that runs with several seeds share it.
+        teacher_maps: folders with a saliency map of every training image, <stem>.png, as getsmaps.py --split train
+            --raw writes them. Their mean is a target too, beside the mask (loss.teacher). Validation scores mean
+            nothing if the teacher was trained on the validation part.
         cache: folder of the decoded and resized images (about 1.1 MB each at 224×224, more with crops). Runs on the
             same pairs share it; null reads all files once before training, and again in every epoch.
         workers: processes that load data; 0 loads in the training process, which is enough for a CPU with a cache.
@@ -52,6 +55,7 @@ class DataConfig:
     val_masks: str | None = None
     validation: BelowOne = 0.1
     validation_seed: int = VALIDATION_SEED
+    teacher_maps: tuple[str, ...] = ()
     cache: str | None = "data/cache"
     workers: NonNegativeInt = 0
     augmentation: Augmentation = field(default_factory=Augmentation)

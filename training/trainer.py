@@ -20,7 +20,6 @@ from models.weights import save_weights
 from training.checkpoint import Progress, clear_unfinished, load_checkpoint, lock_run, save_checkpoint
 from training.config import TrainingConfig, dump
 from training.data import TrainingData
-from training.distillation import Teacher
 from training.distributed import broadcast_buffers, gather_random_states, precision_of, sync_batch_norm
 from training.ema import build_ema
 from training.logger import (
@@ -62,18 +61,10 @@ class Trainer:
         accelerator: device, precision and processes.
         network: the training network, moved to the device here.
         steps_per_epoch: steps of an epoch.
-        teacher: its maps are additional targets; None: no distillation.
     """
 
-    def __init__(
-        self,
-        settings: TrainingConfig,
-        accelerator: Accelerator,
-        network: SRAL,
-        steps_per_epoch: int,
-        teacher: Teacher | None = None,
-    ):
-        self.settings, self.accelerator, self.teacher = settings, accelerator, teacher
+    def __init__(self, settings: TrainingConfig, accelerator: Accelerator, network: SRAL, steps_per_epoch: int):
+        self.settings, self.accelerator = settings, accelerator
         self.folder = Path(settings.output)
         self.precision = precision_of(accelerator)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -202,8 +193,6 @@ class Trainer:
 
     def loss_terms(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the unweighted loss terms of this process's part of a batch, by name."""
-        if self.teacher is not None:
-            views["teacher"] = self.teacher(views)
         outputs = self.prepared(views["rgb"], views["ycbcr"])
         terms = loss_terms(outputs, views, self.network.tfgm, self.settings.loss.boundary)
         if self.settings.tfgm.affinity_batch == "sum" and "affinity" in terms:
