@@ -49,3 +49,15 @@ def test_scoring_imports_no_network(root: Path) -> None:
         code = f"{blocked}; sys.argv = [{command!r}, '--help']; runpy.run_path({command!r}, run_name='__main__')"
         done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr[-400:]}"
+
+
+def test_every_tool_starts_with_requirements_txt_alone(root: Path) -> None:
+    """What other requirements install is imported when it is used, so that a message can name the file."""
+    optional = ["skimage", "thop", "onnx", "onnxruntime", "openvino", "nncf", "rasterio", "pyogrio", "dask", "fastapi"]
+    names = [f"tools.{path.stem}" for path in root.glob("tools/*.py")]
+    code = (
+        f"import sys, importlib; sys.modules.update(dict.fromkeys({optional})); "
+        f"[importlib.import_module(name) for name in {names}]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-400:]

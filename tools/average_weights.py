@@ -44,7 +44,7 @@ from models.detector import Detector
 from models.hosts import Host
 from models.state import resample_positions
 from models.weights import load_detector, read_header, save_weights
-from tools.inspect_sr import load_checkpoint_network
+from tools.run_networks import load_checkpoint_network
 from training.checkpoint import FOLDER
 from utils.outputs import refuse_inputs
 

@@ -54,7 +54,7 @@ from datasets.loader import SalientObjectBatches, Views
 from models.losses import loss_terms
 from models.own_losses import run_loss_file
 from models.sral import SRAL
-from tools.inspect_sr import load_network, open_run
+from tools.run_networks import load_network, open_run
 from training.config import TrainingConfig
 from training.find_data import find_data
 

@@ -13,7 +13,7 @@ from models.fixres import at_resolution
 from models.weights import load_detector, read_header, save_weights
 from tests.helpers import small_network, speaking_detector
 from tools.average_weights import average
-from tools.inspect_sr import load_network
+from tools.run_networks import load_network
 from training.checkpoint import checkpoints
 
 

@@ -13,7 +13,7 @@ from tools.gradient_analysis import (
     training_batches,
     weighted_terms,
 )
-from tools.inspect_sr import load_network, read_config
+from tools.run_networks import load_network, read_config
 
 
 @pytest.fixture(scope="module")

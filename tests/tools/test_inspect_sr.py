@@ -7,7 +7,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from models.resize import bicubic_double
-from tools.inspect_sr import Comparison, find_networks, load_network, main, quality, read_config
+from tools.inspect_sr import Comparison, main, quality
+from tools.run_networks import find_networks, load_network, read_config
 from training.checkpoint import checkpoints, read_network
 
 
