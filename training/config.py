@@ -44,7 +44,7 @@ RENAMED = {
     "expected": "foreground_prior",
     "teacher": "data.teacher_maps",
 }
-"""Keys of older configurations and their names now; the old ones are refused."""
+"""Keys of older configurations and their names now; the old ones are refused, unless they are null: not in use."""
 
 FREE_ON_RESUME = (
     "output", "device", "threads", "checkpoint_minutes", "checkpoints_kept", "weights_kept", "data.root", "data.cache",
@@ -179,7 +179,8 @@ class OneLineParser(ArgumentParser):
         return self.parse_string(content, str(path), *arguments, **options)
 
     def parse_string(self, content: str, *arguments: Any, **options: Any) -> Namespace:
-        """Parse a configuration; lists may be written as `training.list_options` says."""
+        """Parse a configuration; lists may be written as `training.list_options` says. Old keys may be null."""
+        content = re.sub(rf"^({'|'.join(map(re.escape, RENAMED))}): null$", "", content, flags=re.MULTILINE)
         return super().parse_string(with_lists(content, list_keys(TrainingConfig)), *arguments, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -258,9 +259,9 @@ def from_record(values: Any, where: str) -> TrainingConfig:
 
 
 def refuse_old_keys(values: Mapping[str, Any], where: str, remedy: str = "rename it") -> None:
-    """Raise a ValueError that names the new key and the remedy if settings have a key of an older version."""
-    for key in flatten(values):
-        if new := _new_name(key):
+    """Raise a ValueError that names the new key and the remedy if settings use a key of an older version."""
+    for key, value in flatten(values).items():
+        if value is not None and (new := _new_name(key)):
             raise ValueError(f"{where}: the key {key} is now {new}; {remedy}")
 
 

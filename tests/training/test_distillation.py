@@ -20,7 +20,7 @@ from datasets.transforms import Augmentation
 from models.losses import LossWeights, loss_terms, structure_loss
 from models.weights import save_weights
 from tests.helpers import small_network, small_run
-from training.config import TrainingConfig, from_record, plain
+from training.config import TrainingConfig, from_record, parse, plain, refuse_old_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 OFF = ("--guidance=false", "--super_resolution=false", "--deep_supervision=false")
@@ -141,9 +141,12 @@ def test_weights_in_place_of_maps_are_answered(pairs, tmp_path):
         with_teacher_maps(pairs, [tmp_path / "no"])
 
 
-def test_old_runs_without_a_teacher_are_read():
+def test_old_runs_without_a_teacher_are_read(tmp_path):
     recorded = yaml.safe_load(yaml.safe_dump(plain(TrainingConfig()))) | {"teacher": None}
     assert from_record(recorded, "config.yaml") == TrainingConfig()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(recorded, sort_keys=False))
+    assert parse([f"--config={tmp_path / 'config.yaml'}"]).settings == TrainingConfig()
+    refuse_old_keys(recorded, "a checkpoint")
     with pytest.raises(ValueError, match=r"the key teacher is now data.teacher_maps"):
         from_record(recorded | {"teacher": "file.safetensors"}, "config.yaml")
 
