@@ -95,7 +95,7 @@ def make_data(root: Path) -> None:
 
     for name in ("ORSSD", "EORSSD"):
         for split, stems in {
-            "train": ("0001", "0002", "0003", "0006", "0007", "0009", "0010", "0011"),
+            "train": ("0001", "0002", "0003", "0006", "0007", "0009", "0011", "0055"),
             "test": ("0005", "0008", "0014"),
         }.items():
             for stem in stems:

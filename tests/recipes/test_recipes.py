@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,32 +18,70 @@ with open(os.environ["CALLS"], "a") as calls:
 """
 
 
-@pytest.mark.parametrize("recipe", ["lite2_eorssd", "strong_eorssd"])
-def test_every_command_parses(recipe, tmp_path):
+TRAINED = """
+if "--output" in sys.argv and "train.py" in sys.argv:
+    from pathlib import Path
+    run = Path(sys.argv[sys.argv.index("--output") + 1])
+    run.mkdir(parents=True, exist_ok=True)
+    scores = {"0": "0.91", "1": "0.93", "2": "0.92"}
+    (run / "log.csv").write_text("epoch,Fbeta,MAE,Sm\\n1,0.9,0.01,0.94\\n2,0.9,0.01," + scores[run.name[-1]] + "\\n")
+    if run.name[-1] != os.environ.get("UNFINISHED"):
+        (run / "finished.json").touch()
+"""
+"""Added to the recorder: train.py leaves a run whose last epoch is best with seed 1."""
+
+
+@pytest.fixture
+def run_recipe(tmp_path):
+    """Run a recipe with a program that records in place of Python; returns how it ended, and its calls."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     recorder, calls = tmp_path / "python", tmp_path / "calls"
-    recorder.write_text(RECORDER)
-    recorder.chmod(0o755)
-    script = ROOT / "recipes" / f"{recipe}.sh"
-    environment = os.environ | {"PYTHON": str(recorder), "CALLS": str(calls)}
-    subprocess.run([script], cwd=tmp_path, env=environment, check=True)
-    made: set[str] = set()
-    for line in calls.read_text().splitlines():
-        command, *arguments = json.loads(line)
+
+    def run(name, **variables):
+        recorder.write_text(RECORDER + TRAINED)
+        recorder.chmod(0o755)
+        environment = os.environ | {"PYTHON": str(recorder), "CALLS": str(calls)} | variables
+        done = subprocess.run([tmp_path / "recipes" / f"{name}.sh"], env=environment, capture_output=True, text=True)
+        return done, [json.loads(line) for line in calls.read_text().splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize("recipe", ["lite2_eorssd", "strong_eorssd"])
+def test_every_command_parses(recipe, run_recipe):
+    done, calls = run_recipe(recipe)
+    assert done.returncode == 0, done.stderr
+    network, seeds = recipe.partition("_")[0], ("0", "1", "2")
+    made = {"weights/strong_eorssd.safetensors"}
+    for command, *arguments in calls:
         if command == "train.py":
             start = parse(arguments)
             assert start.resume
-            read = [start.settings.weights] if start.settings.weights else []
-            written = [f"{start.settings.output}/{name}.safetensors" for name in ("last", "best")]
-        elif arguments[0] == "tools.average_weights":
-            *read, option, output = arguments[1:]
-            assert option == "--output"
-            written = [output]
+            assert start.settings.data.exclude == ("0003", "0009", "0011", "0055")
+            read = [*start.settings.data.teacher_maps, *filter(None, [start.settings.weights])]
+            written = [f"{start.settings.output}/last.safetensors"]
+        elif command == "getsmaps.py":
+            read, written = [arguments[1]], [arguments[-1]]
         else:
             assert (arguments[0], arguments[2], arguments[4]) == ("tools.prune", "--output", "--half")
             read, written = arguments[1:2], arguments[3:4]
         assert made.issuperset(read)  # each file is made before it is read
         made.update(written)
-    assert f"runs/{recipe}.safetensors" in made
+    trained = [call[call.index("--output") + 1] for call in calls if call[0] == "train.py"]
+    assert len(trained) == 9  # three stages, three seeds
+    assert {f"runs/{network}_{seed}" for seed in seeds} <= set(trained)
+    best = f"runs/{network}_1/last.safetensors"
+    assert calls[-1] == ["-m", "tools.prune", best, "--output", f"runs/{recipe}.safetensors", "--half"]
+    assert done.stdout.splitlines()[-1] == f"the highest validation Sm of the last epoch: 0.93 runs/{network}_1"
+
+
+def test_no_network_is_chosen_before_all_are_trained(run_recipe):
+    done, calls = run_recipe("strong_eorssd", UNFINISHED="2")
+    assert done.returncode == 1
+    assert done.stderr.startswith("runs/strong_2 is not finished")
+    assert not any("tools.prune" in call for call in calls)
+    done, _ = run_recipe("strong_eorssd", SEEDS="2")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_ablation_scores_the_test_split_only_after_all_trainings(tmp_path):
