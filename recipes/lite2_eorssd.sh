@@ -27,7 +27,8 @@ TAUGHT=(--data.teacher_maps runs/strong_maps --optimizer.warmup_epochs 0.3)
 
 for seed in $SEEDS; do
   # 1
-  train --seed "$seed" --detector.input_size 128 --epochs 40 --optimizer.lr 1.4e-3 --output "runs/lite2_small_$seed"
+  train --seed "$seed" --detector.input_size 128 --epochs 40 --validate_every 4 --optimizer.lr 1.4e-3 \
+    --output "runs/lite2_small_$seed"
   # 2
   train --seed "$seed" "${TAUGHT[@]}" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 24 \
     --optimizer.lr 1e-3 --output "runs/lite2_crops_$seed"

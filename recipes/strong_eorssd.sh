@@ -16,19 +16,19 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 SEEDS=${SEEDS:-0 1 2}
 
-train() { "$PYTHON" train.py --resume "${ALONE[@]}" --batch_size 16 "$@"; }
+train() { "$PYTHON" train.py --config "configs/$1.yaml" --resume "${ALONE[@]}" --batch_size 16 "${@:2}"; }
 
 ALONE=(--super_resolution false --guidance false)                    # the detector without its training branches
 
 for seed in $SEEDS; do
   # 1
-  train --config configs/lite2.yaml --seed "$seed" --detector.input_size 128 --epochs 40 --optimizer.lr 1.4e-3 \
+  train lite2 --seed "$seed" --detector.input_size 128 --epochs 40 --validate_every 4 --optimizer.lr 1.4e-3 \
     --output "runs/lite2_small_$seed"
   # 2
-  train --config configs/strong.yaml --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 16 \
+  train strong --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 16 \
     --optimizer.lr 7e-4 --detector.tokens.grid 16,16 --output "runs/strong_crops_$seed"
   # 3
-  train --config configs/strong.yaml --seed "$seed" --weights "runs/strong_crops_$seed/last.safetensors" --epochs 5 \
+  train strong --seed "$seed" --weights "runs/strong_crops_$seed/last.safetensors" --epochs 5 \
     --optimizer.lr 3e-4 --data.augmentation.scale_probability 0 --output "runs/strong_$seed"
 done
 

@@ -57,6 +57,8 @@ def test_every_command_parses(recipe, run_recipe):
         if command == "train.py":
             start = parse(arguments)
             assert start.resume
+            assert start.settings.batch_size == 16
+            assert not start.settings.super_resolution
             assert start.settings.data.exclude == ("0003", "0009", "0011", "0055")
             read = [*start.settings.data.teacher_maps, *filter(None, [start.settings.weights])]
             written = [f"{start.settings.output}/last.safetensors"]
