@@ -19,6 +19,8 @@ from utils.devices import optional
 
 MAX_DIFFERENCE_FP32 = 1e-4
 """Largest difference of saliency, at any pixel, between a file in fp32 and its network."""
+MEAN_DIFFERENCE_HALF = 0.001
+"""Largest mean difference of saliency between a file whose weights are stored in fp16 and its network."""
 MEAN_DIFFERENCE_INT8 = 0.01
 """Largest mean difference of saliency between a file in int8 and its network. It bounds the change of MAE."""
 BLOB_SPACING = 16
@@ -27,7 +29,7 @@ Runner = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From B×H×W×3 uint8 RGB to the 8-bit map and the saliency, B×2H×2W each."""
 
 
-def check_export(path: Path, header: Header, detector: Detector | Host, pixels: np.ndarray) -> str:
+def check_export(path: Path, header: Header, detector: Detector | Host, pixels: np.ndarray, half: bool = False) -> str:
     """Compare a file with its network on images of the training size and, if it takes any size, on synthetic ones.
 
     Args:
@@ -35,20 +37,21 @@ def check_export(path: Path, header: Header, detector: Detector | Host, pixels: 
         header: its header.
         detector: the network, in eval mode.
         pixels: N×H×W×3 uint8 RGB.
+        half: the file's weights are stored in fp16.
 
     Returns:
         The differences, one line for each image size.
 
     Raises:
-        ValueError: the difference is above MAX_DIFFERENCE_FP32 or MEAN_DIFFERENCE_INT8, or the 8-bit map is not the
-            truncated saliency × 255.
+        ValueError: the difference is above MAX_DIFFERENCE_FP32, MEAN_DIFFERENCE_HALF or MEAN_DIFFERENCE_INT8, or the
+            8-bit map is not the truncated saliency × 255.
     """
     run = RUNNERS[path.suffix](path)
     batches = [pixels]
     if header.sizes == "any":
         height, width = header.input_size
         batches.append(synthetic_images(3, (height + STRIDE, width + 3 * STRIDE)))
-    return "\n".join(_compare(run, header, detector, batch) for batch in batches)
+    return "\n".join(_compare(run, header, detector, batch, half) for batch in batches)
 
 
 def synthetic_images(count: int, size: tuple[int, int]) -> np.ndarray:
@@ -66,7 +69,7 @@ def synthetic_images(count: int, size: tuple[int, int]) -> np.ndarray:
     return (255 * torch.where(inside[:, None], colors, 0.3 + 0.15 * blobs)).byte().permute(0, 2, 3, 1).numpy()
 
 
-def _compare(run: Runner, header: Header, detector: Detector | Host, pixels: np.ndarray) -> str:
+def _compare(run: Runner, header: Header, detector: Detector | Host, pixels: np.ndarray, half: bool) -> str:
     """Return the differences on images of one size as text; raise a ValueError if they are above the bounds."""
     where = f"{len(pixels)} images at {pixels.shape[1]}×{pixels.shape[2]}"
     batches = [batch for batch in (pixels[:1], pixels[1:]) if len(batch)]  # a single image, and several at once
@@ -77,6 +80,8 @@ def _compare(run: Runner, header: Header, detector: Detector | Host, pixels: np.
         found.append(f"{difference.max():.1e} from {name}")
         if header.precision == "int8":
             _check_bound(difference.mean(), MEAN_DIFFERENCE_INT8, f"mean saliency, in int8, of {where} from {name}")
+        elif half:
+            _check_bound(difference.mean(), MEAN_DIFFERENCE_HALF, f"mean saliency, in fp16, of {where} from {name}")
         else:
             _check_bound(difference.max(), MAX_DIFFERENCE_FP32, f"saliency of {where} from {name}")
     if not np.array_equal(gray, truncated(saliency)):

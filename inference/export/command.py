@@ -34,6 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--format", choices=tuple(FORMATS), required=True, help=FORMAT)
     add("--output", type=Path, metavar="FILE", help="default: beside --weights, with the suffix of the format")
     add("--int8", action="store_true", help="quantize convolutions to int8; needs --images")
+    add("--half", action="store_true", help="store the weights in fp16, half the file; they are computed in fp32")
     add("--images", type=Path, metavar="DIR", help=IMAGES)
     add("--num-images", type=int, default=128, metavar="N", help="images to calibrate int8 on (default: 128)")
     add("--calibrate", help=argparse.SUPPRESS)
@@ -43,6 +44,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--calibrate is now --images: use --images {options.calibrate}; the count is --num-images")
     if options.images is not None and options.images.name.isdecimal() and not options.images.exists():
         parser.error(f"--images is a folder: there is no {options.images}; the count is --num-images")
+    if options.int8 and options.half:
+        parser.error("--int8 stores most weights in 8 bits already: leave --half out")
     if options.int8 and options.images is None:
         parser.error("--int8 needs --images DIR, a folder of training images")
     if options.num_images < 1:
@@ -75,6 +78,7 @@ def main() -> None:
             options.images,
             options.num_images,
             options.int8,
+            options.half,
         )
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

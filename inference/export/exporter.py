@@ -18,6 +18,7 @@ from inference.backends import onnx_runtime, open_vino
 from inference.export.check import check_export, synthetic_images
 from inference.export.deepness import check_square, wrap_for_deepness
 from inference.export.graph import onnx_graph
+from inference.export.half import store_half
 from inference.export.header import Header
 from inference.export.int8 import quantize
 from models.encoders import expects_one_size
@@ -44,6 +45,7 @@ def export(
     images: Path | None = None,
     num_images: int = 128,
     int8: bool = False,
+    half: bool = False,
 ) -> str:
     """Write a network's file. Nothing is written if the file does not compute what the network computes.
 
@@ -55,6 +57,7 @@ def export(
         images: a folder of training images; None: the file is checked on synthetic images.
         num_images: number of images to calibrate int8 on, evenly spaced in the sorted folder.
         int8: quantize the parts that lose little by it.
+        half: store the weights in fp16, half the file; they are computed in fp32.
 
     Returns:
         The differences that the check found, as text.
@@ -82,8 +85,8 @@ def export(
         model = quantize(model, graph, calibration, REQUIREMENTS[file_format])
     with temporary_folder(output.parent) as folder:
         unchecked = folder / output.name
-        WRITERS[file_format](module, model, header, unchecked)
-        report = check_export(unchecked, header, detector, unseen)
+        WRITERS[file_format](module, model, header, unchecked, half)
+        report = check_export(unchecked, header, detector, unseen, half)
         if file_format == "deepness":
             report += "\n" + wrap_for_deepness(unchecked, header, unseen)
         for file in sorted(unchecked.parent.iterdir()):  # the .bin before the .xml, which holds its hash
@@ -92,20 +95,21 @@ def export(
     return report
 
 
-def write_onnx(onnx: ModuleType, model: Any, header: Header, path: Path) -> None:
-    """Write an `onnx.ModelProto` with its header."""
+def write_onnx(onnx: ModuleType, model: Any, header: Header, path: Path, half: bool = False) -> None:
+    """Write an `onnx.ModelProto` with its header; `half` stores fp16."""
+    model = store_half(onnx, model) if half else model
     onnx.helper.set_model_props(model, header.as_text())
     path.write_bytes(model.SerializeToString())
 
 
-def write_openvino(openvino: ModuleType, model: Any, header: Header, path: Path) -> None:
-    """Write an OpenVINO model with its header, which holds the hash of the .bin file."""
+def write_openvino(openvino: ModuleType, model: Any, header: Header, path: Path, half: bool = False) -> None:
+    """Write an OpenVINO model with its header, which holds the hash of the .bin file; `half` stores fp16."""
 
     def save(header: Header) -> None:
         for name, value in header.as_text().items():
             model.set_rt_info(value, ["sral", name])
         try:
-            openvino.save_model(model, path, compress_to_fp16=False)
+            openvino.save_model(model, path, compress_to_fp16=half)
         except RuntimeError as error:  # such as a full disk
             raise OSError(errno.EIO, one_line(error)) from error
 
@@ -113,7 +117,7 @@ def write_openvino(openvino: ModuleType, model: Any, header: Header, path: Path)
     save(replace(header, tensors_sha256=_sha256(path.with_suffix(".bin"))))
 
 
-WRITERS: dict[str, Callable[[ModuleType, Any, Header, Path], None]] = {
+WRITERS: dict[str, Callable[[ModuleType, Any, Header, Path, bool], None]] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
     "deepness": write_onnx,

@@ -15,6 +15,7 @@ from timm.layers import Conv2dSame
 from inference.export import command, exporter
 from inference.export.check import synthetic_images
 from inference.export.graph import CellMeans, onnx_graph, with_fixed_padding
+from inference.export.half import store_half
 from inference.export.header import INPUT, MAP, SALIENCY, read_header
 from models.weights import load_detector, save_weights
 from tests.helpers import cpu_computes_in, picture, small_network
@@ -119,6 +120,30 @@ def test_int8_is_near_and_leaves_out_what_loses_accuracy(form, tmp_path, weights
     assert not [name for name in names if name.startswith(quick)]
 
 
+@pytest.mark.parametrize("form", FILES)
+def test_half_the_bytes_make_nearly_the_same_maps(form, tmp_path, weights):
+    (tmp_path / "whole").mkdir()
+    whole, path = tmp_path / "whole" / FILES[form], tmp_path / FILES[form]
+    exporter.export(weights, form, whole)
+    exporter.export(weights, form, path, half=True)
+    tensors = ".onnx" if form == "onnx" else ".bin"
+    assert path.with_suffix(tensors).stat().st_size < 0.6 * whole.with_suffix(tensors).stat().st_size
+    pixels = synthetic_images(2, (64, 96))
+    _, saliency, about = run(path, pixels)
+    assert 0 < np.abs(saliency - saliency_by_hand(pixels)).mean() < 1e-3
+    assert about["precision"] == '"fp32"'  # it computes in fp32
+    if form == "onnx":
+        kinds = {tensor.data_type for tensor in onnx.load(path).graph.initializer if len(tensor.raw_data) > 2048}
+        assert kinds == {onnx.TensorProto.FLOAT16}
+
+
+def test_a_weight_beyond_fp16_is_refused():
+    values = np.full((16, 32), 1e5, np.float32)
+    graph = onnx.helper.make_graph([], "g", [], [], [onnx.numpy_helper.from_array(values, "head.weight")])
+    with pytest.raises(ValueError, match=r"--half: head.weight holds 100000, fp16 ends at 65504"):
+        store_half(onnx, onnx.helper.make_model(graph))
+
+
 def exact_convolutions(path: Path) -> list[str]:
     """Names of the convolutions whose weights are no integers."""
     if path.suffix == ".onnx":
@@ -165,6 +190,7 @@ def test_the_command_and_what_it_refuses(tmp_path, weights, calibration, monkeyp
     assert (tmp_path / "a" / "net.onnx").is_file()
     assert answer(*ask, "openvino")[1].endswith("--output must end in .xml for --format openvino, not net.onnx")
     assert answer(*ask, "onnx", "--int8")[1].endswith("--int8 needs --images DIR, a folder of training images")
+    assert "already: leave --half out" in answer(*ask, "onnx", "--int8", "--half")[1]
     renamed = answer(*ask, "onnx", "--calibrate", calibration)[1]
     assert renamed.endswith(f"--calibrate is now --images: use --images {calibration}; the count is --num-images")
     assert answer(*ask, "onnx", "--images", "64")[1].endswith("there is no 64; the count is --num-images")
