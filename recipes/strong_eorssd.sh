@@ -8,7 +8,7 @@
 #
 #  1. Train the detector without the transformer at 128×128: stage 1 of recipes/lite2_eorssd.sh.
 #  2. Attach DINOv2's tokens at 16×16, and train at 224×224 with the transformer's last six blocks.
-#  3. Train on whole images, without crops, with the tokens at 24×24.
+#  3. Train on whole images, without crops, with the tokens at 24×24 and the whole transformer frozen.
 #
 # Rule: three seeds are trained; the one whose last epoch has the highest validation Sm ships, pruned to fp16.
 set -euo pipefail
@@ -28,8 +28,9 @@ for seed in $SEEDS; do
   train strong --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 16 \
     --optimizer.lr 7e-4 --detector.tokens.grid 16,16 --output "runs/strong_crops_$seed"
   # 3
-  train strong --seed "$seed" --weights "runs/strong_crops_$seed/last.safetensors" --epochs 5 \
-    --optimizer.lr 3e-4 --data.augmentation.scale_probability 0 --output "runs/strong_$seed"
+  train strong --seed "$seed" --weights "runs/strong_crops_$seed/last.safetensors" --epochs 6 \
+    --optimizer.lr 3e-4 --optimizer.frozen_blocks 12 --data.augmentation.scale_probability 0 \
+    --output "runs/strong_$seed"
 done
 
 recipes/ship_best.sh runs/strong runs/strong_eorssd.safetensors
