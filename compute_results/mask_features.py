@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+"""What connects the pixels of an object."""
 
 
 @dataclass(frozen=True)
@@ -35,5 +36,5 @@ def describe_mask(mask: np.ndarray) -> MaskFeatures:
     top, bottom, left, right = (int(value) for value in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
     inside = foreground[top:bottom, left:right]
     gap = min(top, height - bottom, left, width - right)
-    objects = int(ndimage.label(inside, structure=_EIGHT_NEIGHBORS)[1])
+    objects = int(ndimage.label(inside, structure=EIGHT_NEIGHBORS)[1])
     return MaskFeatures(np.count_nonzero(inside) / foreground.size, objects, gap / min(height, width))

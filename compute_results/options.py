@@ -47,17 +47,27 @@ def dots_per_inch(text: str) -> int:
 
 
 def maps_by_method(arguments: Iterable[str]) -> dict[str, Path]:
-    """Return each method's folder of maps from `METHOD=DIR` arguments, in their order.
+    """Return each method's folder of maps from `METHOD=DIR` arguments; order and errors as `paths_by_name`."""
+    return paths_by_name(arguments, "--maps", "METHOD=DIR, the name for the table and the folder of its maps")
+
+
+def paths_by_name(arguments: Iterable[str], option: str, form: str) -> dict[str, Path]:
+    """Return the paths of `NAME=PATH` arguments by name, in their order.
+
+    Args:
+        arguments: of the option.
+        option: its name, for messages.
+        form: what an argument has to be, for messages.
 
     Raises:
         ValueError: an argument has another form, or names a method twice.
     """
-    maps: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for argument in arguments:
-        method, _, folder = argument.partition("=")
-        if not (method and folder):
-            raise ValueError(f"--maps {argument}: write METHOD=DIR, the name for the table and the folder of its maps")
-        if check_name(method) in maps:
-            raise ValueError(f"--maps names {method} twice: give each method once")
-        maps[method] = Path(folder)
-    return maps
+        name, _, path = argument.partition("=")
+        if not (name and path):
+            raise ValueError(f"{option} {argument}: write {form}")
+        if check_name(name) in paths:
+            raise ValueError(f"{option} names {name} twice: give each method once")
+        paths[name] = Path(path)
+    return paths

@@ -42,6 +42,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from compute_results.mask_features import EIGHT_NEIGHBORS
+from compute_results.options import paths_by_name
 from datasets.cache import Records
 from datasets.catalog import Pair
 from datasets.loader import SalientObjectBatches, Views
@@ -59,8 +61,6 @@ MISSED, FOUND = 0.3, 0.7
 
 SIZES = (0.0, 0.002, 0.01, 0.05, 1.0)
 """Bounds of the table's rows: an object's share of the image."""
-
-_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class SalientObject:
 
 def objects_of(stem: str, mask: np.ndarray, maps: dict[str, np.ndarray]) -> list[SalientObject]:
     """Return the objects of a mask, H×W bool, with their recall in each network's map, H×W in [0, 1]."""
-    labels, count = ndimage.label(mask, structure=_EIGHT_NEIGHBORS)
+    labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBORS)
     numbers = np.arange(1, count + 1)
     shares = ndimage.sum_labels(mask, labels, numbers) / mask.size
     recalls = {name: ndimage.mean(of > 0.5, labels, numbers) for name, of in maps.items()}
@@ -92,34 +92,29 @@ def objects_of(stem: str, mask: np.ndarray, maps: dict[str, np.ndarray]) -> list
 
 
 @torch.inference_mode()
-def saliency_maps(path: Path, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a network's maps of the pairs' images, N×H×W in [0, 1], and the masks of that size, N×H×W bool."""
-    network = load_detector(path)
-    config = network.config
-    samples = SalientObjectBatches(Records(pairs, config.input_size))
-    views = Views(config.input_size, config.mean, config.std)
-    made = [views(batch) for batch in samples.in_batches(BATCH)]
-    maps = [network(each["rgb"])["logits"].float().sigmoid()[:, 0].numpy() for each in made]
-    return np.concatenate(maps), np.concatenate([each["mask"][:, 0].numpy() > 0.5 for each in made])
-
-
 def find_objects(networks: dict[str, Path], pairs: Sequence[Pair]) -> list[SalientObject]:
     """Return the objects of all pairs with their recall by each network.
 
     Raises:
         FileNotFoundError, ValueError: a file cannot be read; the networks' maps differ in size.
     """
-    maps, masks = {}, np.zeros(0)
-    for name, path in networks.items():
-        maps[name], own = saliency_maps(path, pairs)
-        if masks.size and own.shape != masks.shape:
-            raise ValueError(f"{path}: its maps are {own.shape[1]}×{own.shape[2]}, the first network's are not")
-        masks = own
-    return [
-        each
-        for index, pair in enumerate(pairs)
-        for each in objects_of(pair.stem, masks[index], {name: of[index] for name, of in maps.items()})
-    ]
+    detectors = {name: load_detector(path) for name, path in networks.items()}
+    size = next(iter(detectors.values())).config.input_size
+    views = {}
+    for name, detector in detectors.items():
+        height, width = detector.config.input_size
+        if (height, width) != size:
+            found = f"{2 * height}×{2 * width}"
+            raise ValueError(f"{networks[name]}: its maps are {found}, the first network's are not")
+        views[name] = Views(size, detector.config.mean, detector.config.std)
+    objects = []
+    for batch in SalientObjectBatches(Records(pairs, size)).in_batches(BATCH):
+        made = {name: of(batch) for name, of in views.items()}
+        masks = next(iter(made.values()))["mask"][:, 0].numpy() > 0.5
+        maps = {name: detectors[name](of["rgb"])["logits"].sigmoid()[:, 0].numpy() for name, of in made.items()}
+        for index, stem in enumerate(batch["stem"]):
+            objects += objects_of(stem, masks[index], {name: of[index] for name, of in maps.items()})
+    return objects
 
 
 def report(found: Sequence[SalientObject], names: Sequence[str]) -> str:
@@ -140,12 +135,9 @@ def report(found: Sequence[SalientObject], names: Sequence[str]) -> str:
 
 def named_files(texts: Sequence[str]) -> dict[str, Path]:
     """Return weights files by name, of NAME=FILE. Raise a ValueError if there are fewer than two or a name is twice."""
-    parts = [text.partition("=") for text in texts]
-    if wrong := [text for text, part in zip(texts, parts, strict=True) if not part[0] or not part[2]]:
-        raise ValueError(f"--weights {wrong[0]}: expected NAME=FILE")
-    files = {name: Path(path) for name, _, path in parts}
-    if len(files) < max(2, len(texts)):
-        raise ValueError(f"--weights {' '.join(texts)}: expected two or more files, each with a name of its own")
+    files = paths_by_name(texts, "--weights", "NAME=FILE, the name for the table and the weights file")
+    if len(files) < 2:
+        raise ValueError(f"--weights {' '.join(texts)}: expected two or more files")
     return files
 
 
