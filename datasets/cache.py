@@ -26,6 +26,7 @@ from utils.unfinished import remove_unfinished
 VIEWS = ("rgb", "ycbcr", "fine")
 
 TEACHER = "teacher"
+"""The view that only pairs with a teacher's maps have."""
 
 FORMAT = 4
 """Raised whenever the same files give another record."""
@@ -69,6 +70,11 @@ def read_record(pair: Pair, size: tuple[int, int], detail: float = 1.0, reading:
     return record
 
 
+def has_teacher(pairs: Sequence[Pair]) -> bool:
+    """Return whether the records of these pairs hold a teacher's maps."""
+    return any(pair.teacher_maps for pair in pairs)
+
+
 def _mean_map(pair: Pair, size: tuple[int, int]) -> np.ndarray:
     """Return the mean of the teacher's maps of a pair, H×W uint8."""
     maps = [np.asarray(resized(Image.fromarray(read_map(path)), size), np.float32) for path in pair.teacher_maps]
@@ -99,7 +105,7 @@ class Records:
         self.detail = detail
         self.name = name
         self.reading = reading
-        self.has_teacher = any(pair.teacher_maps for pair in pairs)
+        self.has_teacher = has_teacher(pairs)
         self._warned: list[tuple[str, FileWarning]] = []
 
     def __len__(self) -> int:
@@ -223,7 +229,7 @@ def open_cache(
     key = hashlib.sha256(os.fsencode(f"{places}{reading or ''}")).hexdigest()[:12]
     path = folder / f"{name}-{size[0]}x{size[1]}-{detail:.4g}-{key}.npy"
     identities = _identities(pairs)
-    row_type = _row_type(size, detail, any(pair.teacher_maps for pair in pairs))
+    row_type = _row_type(size, detail, has_teacher(pairs))
     remove_unfinished(folder)
     if not _is_current(path, identities, row_type):
         folder.mkdir(parents=True, exist_ok=True)
@@ -288,7 +294,7 @@ def _build(
     reading: Reading,
 ) -> None:
     """Write the file row by row: rows that an older file has are copied, the others are decoded."""
-    row_type = _row_type(size, detail, any(pair.teacher_maps for pair in pairs))
+    row_type = _row_type(size, detail, has_teacher(pairs))
     old = _readable(path, row_type)
     kept = {} if old is None else {identity: row for identity, row in zip(old[_IDENTITY].tolist(), old, strict=True)}
 

@@ -64,9 +64,8 @@ class SalientObjectBatches(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         """Return one batch: `rgb`, `ycbcr`, `fine` (B×H×W×C uint8, flipped and rotated), lists `drawn` and `stem`.
 
-        Where the pairs have a teacher's maps, `teacher` is their mean.
-
-        Where objects are pasted, `pasted` is the `fine` of the samples that they come from, in the receivers' order.
+        Where the pairs have a teacher's maps, `teacher` is their mean. Where objects are pasted, `pasted` is the `fine`
+        of the samples that they come from, in the receivers' order.
 
         Raises:
             BatchError: a pair cannot be read; the message names it.

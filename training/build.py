@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from datasets.catalog import with_teacher_maps
 from models.detector import check_size
 from models.heads import set_foreground_prior
 from models.hosts import Host, run_host_file
@@ -57,6 +58,7 @@ def build_trainer(
     if settings.loss_file:
         run_loss_file(settings.loss_file)
     training, validation = find_data(settings.data)
+    training = with_teacher_maps(training, settings.data.teacher_maps)
     rank, processes = accelerator.process_index, accelerator.num_processes
     sampler = ResumableBatchSampler(len(training), settings.batch_size, settings.seed, rank, processes)
     torch.manual_seed(settings.seed)  # the same network in every process

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.catalog import Pair, dataset_name, find_pairs, pair_folders, with_teacher_maps
+from datasets.catalog import Pair, dataset_name, find_pairs, pair_folders
 from datasets.split import identical_images, leave_out, split_validation
 from training.data_config import DataConfig
 
@@ -15,18 +15,12 @@ SHOWN = 5
 def find_data(settings: DataConfig) -> tuple[list[Pair], list[Pair]]:
     """Return the pairs to train on and the validation pairs. No test split is read.
 
-    The validation pairs are part of the training sets, unless the configuration names a folder of them. The training
-    pairs have the teacher's maps.
+    The validation pairs are part of the training sets, unless the configuration names a folder of them.
 
     Raises:
         FileNotFoundError, ValueError: as `datasets.catalog`'s functions; a validation image is a training image too;
             two sets have the same name.
     """
-    training, validation = _split(settings)
-    return with_teacher_maps(training, settings.teacher_maps), validation
-
-
-def _split(settings: DataConfig) -> tuple[list[Pair], list[Pair]]:
     pairs = _all_pairs(settings)
     if settings.val_images is None or settings.val_masks is None:
         return split_validation(pairs, settings.validation, settings.validation_seed, settings.exclude)

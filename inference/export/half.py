@@ -20,21 +20,17 @@ def store_half(onnx: ModuleType, graph: Any) -> Any:
     """
     model = type(graph)()
     model.CopyFrom(graph)
-    stored, casts = [], []
+    del model.graph.node[:]
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= SMALLEST:
-            with np.errstate(over="ignore"):
-                half = values.astype(np.float16)
-            if np.isinf(half).any():
-                raise ValueError(f"--half: {tensor.name} holds {np.abs(values).max():g}, fp16 ends at 65504")
-            name = f"{tensor.name}_half"
-            casts.append(onnx.helper.make_node("Cast", [name], [tensor.name], to=onnx.TensorProto.FLOAT))
-            tensor = onnx.numpy_helper.from_array(half, name)
-        stored.append(tensor)
-    nodes = [*casts, *model.graph.node]
-    for field, values in ((model.graph.initializer, stored), (model.graph.node, nodes)):
-        kept = [type(each).FromString(each.SerializeToString()) for each in values]
-        del field[:]
-        field.extend(kept)
+        if values.dtype != np.float32 or values.size < SMALLEST:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if np.isinf(half).any():
+            raise ValueError(f"--half: {tensor.name} holds {np.abs(values).max():g}, fp16 ends at 65504: leave it out")
+        name, stored = tensor.name, f"{tensor.name}_half"
+        model.graph.node.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, stored))
+    model.graph.node.extend(graph.graph.node)  # after the casts: a graph is in topological order
     return model
