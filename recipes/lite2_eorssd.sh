@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Train runs/lite2_eorssd.safetensors, the shipped network lite2. Run from the project's root:
+# Train runs/lite2_eorssd.safetensors, a network lite2, in three stages. Run from the project's root:
 #
 #   recipes/lite2_eorssd.sh            (PYTHON=path/to/python for another environment; SEEDS="1" for one seed)
 #
-# Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and weights/strong_eorssd.safetensors, the
-# teacher. Stopped, the same command continues. docs/experiments/light-network.md has times and results.
+# Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and runs/strong_eorssd.safetensors, the
+# teacher, which recipes/strong_eorssd.sh trains. Stopped, the same command continues.
 #
 #  1. Train the detector alone at 128×128.
 #  2. Train it at 224×224, with the teacher's maps as second targets.
 #  3. Train it on whole images, without crops, with the teacher.
 #
-# Rule: three seeds are trained; the one whose last epoch has the highest validation Sm ships, pruned to fp16.
+# Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -22,7 +22,7 @@ ALONE=(--super_resolution false --guidance false)                    # the detec
 TAUGHT=(--data.teacher_maps runs/strong_maps --optimizer.warmup_epochs 0.3)
 
 # The teacher was not trained on the validation part.
-"$PYTHON" getsmaps.py --weights weights/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
+"$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
   --tta eight --raw --resume --output runs/strong_maps
 
 for seed in $SEEDS; do

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Train runs/strong_eorssd.safetensors, the shipped network strong. Run from the project's root:
+# Train runs/strong_eorssd.safetensors, a network strong, in three stages. Run from the project's root:
 #
 #   recipes/strong_eorssd.sh           (PYTHON=path/to/python for another environment; SEEDS="1" for one seed)
 #
 # Needs data/EORSSD, data/efficientnet_lite2.safetensors and data/dinov2_small.safetensors (weights/README.md). Stopped,
-# the same command continues. docs/experiments/strong-network.md has times and results.
+# the same command continues.
 #
 #  1. Train the detector without the transformer at 128×128: stage 1 of recipes/lite2_eorssd.sh.
 #  2. Attach DINOv2's tokens at 16×16, and train at 224×224 with the transformer's last six blocks.
 #  3. Train on whole images, without crops, with the tokens at 24×24 and the whole transformer frozen.
 #
-# Rule: three seeds are trained; the one whose last epoch has the highest validation Sm ships, pruned to fp16.
+# Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
