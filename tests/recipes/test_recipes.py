@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.helpers import ROOT
-from training.config import parse
+from training.config import differences, parse, plain
 
 RECORDER = f"""#!{sys.executable} -IS
 import json, os, sys
@@ -106,3 +106,36 @@ def test_the_ablation_scores_the_test_split_only_after_all_trainings(tmp_path):
         "tools.ablation", "tools.sweep", "tools.inspect_sr", "tools.gradient_analysis", "tools.sweep", "tools.ablation",
     ]  # fmt: skip
     assert ["--test" in call for call in asked] == [False, False, False, False, True, True]
+
+
+def test_the_control_differs_from_the_recipe_by_the_teacher_alone(run_recipe):
+    _, taught = run_recipe("lite2_eorssd")
+    done, calls = run_recipe("untaught_eorssd")
+    assert done.returncode == 0, done.stderr
+    assert not any("getsmaps.py" in call for call in calls[len(taught) :])
+
+    def stages(recorded):
+        found = [parse(call[1:]).settings for call in recorded if call[0] == "train.py"]
+        return [settings for settings in found if "small" not in settings.output]
+
+    for recipe, control in zip(stages(taught), stages(calls[len(taught) :]), strict=True):
+        changed = {line.partition(":")[0] for line in differences(recipe, plain(control))}
+        assert changed <= {"data.teacher_maps", "output", "weights"}
+
+
+def test_test_splits_are_scored_once_all_runs_are_finished(run_recipe, tmp_path):
+    run_recipe("lite2_eorssd")
+    run_recipe("strong_eorssd", UNFINISHED="2")
+    (tmp_path / "calls").write_text("")
+    done, calls = run_recipe("score_eorssd")
+    assert (done.returncode, calls) == (1, [])
+    assert done.stderr.startswith("runs/strong_2 is not finished")
+    run_recipe("strong_eorssd")
+    (tmp_path / "calls").write_text("")
+    done, calls = run_recipe("score_eorssd")
+    assert done.returncode == 0, done.stderr
+    written = {call[call.index("--output") + 1] for call in calls if call[0] == "getsmaps.py"}
+    read = {maps.partition("=")[2] for call in calls if "--maps" in call for maps in call if "=runs/maps" in maps}
+    assert written == read
+    assert len(written) == 2 * 2 * 4  # sets, networks, three seeds and the chosen one mirrored
+    assert calls[-1][1] == "tools.seed_table"
