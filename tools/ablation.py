@@ -25,6 +25,8 @@ from pathlib import Path
 from compute_results.options import CommandParser
 
 METRICS = ("Fbeta", "MAE", "Sm")
+TEST_METRICS = ("Fbeta", "maxF", "MAE", "Sm")
+"""Metrics of the tables of test scores; each protocol has some of them."""
 
 
 def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -128,9 +130,17 @@ def test_scores(sweep: Sweep, name: str, protocol: str) -> pd.DataFrame:
 
 
 def section(title: str, scores: pd.DataFrame, baselines: Mapping[str, str], metrics: Sequence[str]) -> str:
-    """Return a Markdown table of the arms' means and gains, and the statements; `scores` has one epoch."""
+    """Return a Markdown table of the arms' means and gains, and the statements.
+
+    Args:
+        title: stands above the table.
+        scores: columns configuration, seed, epoch (the same in all rows) and metrics.
+        baselines: the baseline of each configuration; a baseline names itself.
+        metrics: columns of the table; those that `scores` lacks are left out.
+    """
     rows, statements = [], []
-    compared = {metric: gains(scores, baselines, metric).set_index("configuration") for metric in metrics}
+    found = [metric for metric in metrics if metric in scores]
+    compared = {metric: gains(scores, baselines, metric).set_index("configuration") for metric in found}
     for name in baselines:
         own = scores[scores.configuration == name]
         if own.empty:
@@ -193,9 +203,8 @@ def report(sweep: Sweep, test: str | None, metric: str) -> str:
     ]
     for protocol in PROTOCOLS if test else ():
         found = test_scores(sweep, test or "", protocol)
-        metrics = [name for name in ("Fbeta", "maxF", "MAE", "Sm") if name in found]
         title = f"{test}, test split, the epoch with the best validation Sm (protocol {protocol})"
-        parts.append(section(title, found, baselines, metrics))
+        parts.append(section(title, found, baselines, TEST_METRICS))
     compared = gains(scores, baselines, metric)
     folder = Path(sweep.output)
     atomic_write(folder / "ablation.csv", compared.to_csv(index=False, lineterminator="\n"))

@@ -1,6 +1,6 @@
 """Compare recipes over seeds: the last epoch's validation scores and the test scores, mean ± standard deviation.
 
-    python -m tools.seed_table --runs lite2=runs/lite2 untaught=runs/lite2_untaught [--seeds 0 1 2]
+    python -m tools.seed_table --runs lite2=runs/lite2 untaught=runs/untaught [--seeds 0 1 2]
         [--scores ORSSD=runs/scores/ORSSD]
 
 `--runs` names the folders of a recipe's runs without the seed: runs/lite2 means runs/lite2_0, runs/lite2_1 and
@@ -33,12 +33,12 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
 if __name__ == "__main__":
     command.answer_help(_parse_arguments)  # before torch, which takes seconds
 
-import json
 from collections.abc import Mapping
 
 import pandas as pd
 
-from tools.ablation import METRICS, section
+from tools.ablation import METRICS, TEST_METRICS, section
+from tools.sweep_runner import read_json
 from tools.sweep_table import PROTOCOLS
 from utils.text import one_line
 
@@ -51,22 +51,22 @@ def validation_scores(runs: Mapping[str, Path], seeds: Sequence[int]) -> pd.Data
         seeds: all must be there and finished.
 
     Returns:
-        Columns configuration (the recipe's name), seed, epoch, Fbeta, MAE, Sm.
+        Columns Fbeta, MAE, Sm, configuration (the recipe's name), seed and epoch (0: recipes differ in length).
 
     Raises:
         OSError, ValueError: a run is not finished, or its log cannot be read.
     """
-    rows = []
+    tables = []
     for name, path in runs.items():
         for seed in seeds:
             run = path.with_name(f"{path.name}_{seed}")
             if not (run / "finished.json").is_file():
                 raise ValueError(f"{run} is not finished: all seeds are compared, or none")
-            last = pd.read_csv(run / "log.csv").iloc[-1]
-            if missing := [column for column in ("epoch", *METRICS) if pd.isna(last.get(column))]:
+            last = pd.read_csv(run / "log.csv").tail(1)
+            if missing := [metric for metric in METRICS if metric not in last or not last[metric].notna().any()]:
                 raise ValueError(f"{run / 'log.csv'} has no {missing[0]} for its last epoch")
-            rows.append({"configuration": name, "seed": seed} | last[["epoch", *METRICS]].to_dict())
-    return pd.DataFrame(rows)
+            tables.append(last[[*METRICS]].assign(configuration=name, seed=seed, epoch=0))
+    return pd.concat(tables, ignore_index=True)
 
 
 def test_scores(folder: Path, protocol: str, names: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
@@ -79,7 +79,7 @@ def test_scores(folder: Path, protocol: str, names: Sequence[str], seeds: Sequen
         OSError, ValueError: the file cannot be read, or it lacks a method.
     """
     path = folder / protocol / "scores.json"
-    results = {result["method"]: result for result in json.loads(path.read_text(encoding="utf-8"))["results"]}
+    results = {result["method"]: result for result in read_json(path, "results")["results"]}
     if missing := [f"{name}_{seed}" for name in names for seed in seeds if f"{name}_{seed}" not in results]:
         raise ValueError(f"{path} has no method {missing[0]}: found {', '.join(results)}")
     found = [(name, seed, results[f"{name}_{seed}"]) for name in names for seed in seeds]
@@ -93,8 +93,7 @@ def report(runs: Mapping[str, Path], seeds: Sequence[int], scores: Mapping[str, 
     for name, folder in scores.items():
         for protocol in PROTOCOLS:
             found = test_scores(folder, protocol, [*runs], seeds)
-            metrics = [metric for metric in ("Fbeta", "maxF", "MAE", "Sm") if metric in found]
-            parts.append(section(f"{name}, test split (protocol {protocol})", found, baselines, metrics))
+            parts.append(section(f"{name}, test split (protocol {protocol})", found, baselines, TEST_METRICS))
     return "\n\n".join(parts)
 
 

@@ -59,7 +59,7 @@ class Run:
     def finished(self) -> dict[str, Any] | None:
         """Return the content of finished.json, None for an unfinished run. Raise ValueError if it is broken."""
         path = self.folder / "finished.json"
-        return _read_json(path, "best", "seconds") if path.is_file() else None
+        return read_json(path, "best", "seconds") if path.is_file() else None
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings that a finished run recorded. Raise ValueError if they cannot be read."""
@@ -81,7 +81,7 @@ class Run:
         finished, path = self.finished() or {}, self.scores_file(scored, protocol)
         found = (finished.get("best") or {}) if (scored, protocol) == VALIDATION else {}
         if finished and path.is_file():
-            found = _read_json(path, "results")["results"][0]
+            found = read_json(path, "results")["results"][0]
         return {name: value for name, value in found.items() if name not in ("epoch", "method", "dataset", "images")}
 
     def commands_left(self, test: Mapping[str, str], commands: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
@@ -246,11 +246,12 @@ def _result(run: Run) -> str:
     return f"finished, {finished['seconds'] / 60:.1f} min of training: {where}"
 
 
-def _read_json(path: Path, *keys: str) -> dict[str, Any]:
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the content of a JSON file that has these keys. Raise ValueError if it is broken or lacks one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or any(key not in content for key in keys):
-        raise ValueError(f"{path} lacks {' or '.join(keys)}: remove it, and the same command writes it again")
+        raise ValueError(f"{path} lacks {' or '.join(keys)}: remove it, and the command that wrote it writes it again")
     return content

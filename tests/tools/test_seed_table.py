@@ -15,13 +15,15 @@ SEEDS = (0, 1, 2)
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[str]:
-    """`--runs` of two recipes of three seeds, whose last of two epochs is not their best."""
+    """`--runs` of two recipes of three seeds; the second has an epoch more, and the first epoch is the best."""
     random = np.random.default_rng(1)
     for name in ("plain", "taught"):
         for seed in SEEDS:
             folder = tmp_path / f"{name}_{seed}"
             folder.mkdir()
-            table = pd.DataFrame(random.uniform(0, 0.9, (2, 3)), columns=["Fbeta", "MAE", "Sm"], index=[1, 2])
+            epochs = [1, 2] if name == "plain" else [1, 2, 3]
+            values = random.uniform(0, 0.9, (len(epochs), 3))
+            table = pd.DataFrame(values, columns=["Fbeta", "MAE", "Sm"], index=epochs)
             table.loc[1, "Sm"] = 0.99
             table.rename_axis("epoch").to_csv(folder / "log.csv")
             (folder / "finished.json").touch()
@@ -65,3 +67,13 @@ def test_unfinished_runs_and_missing_methods_are_named(runs: list[str], tmp_path
         main(["--runs", *runs])
     with pytest.raises(SystemExit, match="write NAME=RUN"):
         main(["--runs", "plain"])
+
+
+def test_broken_files_are_named(runs: list[str], tmp_path: Path):
+    (tmp_path / "scores" / "authors").mkdir(parents=True)
+    (tmp_path / "scores" / "authors" / "scores.json").write_text("{}")
+    with pytest.raises(SystemExit, match="lacks results"):
+        main(["--runs", *runs, "--scores", f"ORSSD={tmp_path / 'scores'}"])
+    (tmp_path / "taught_0" / "log.csv").write_text("epoch,Fbeta,MAE,Sm\n")
+    with pytest.raises(SystemExit, match=r"taught_0/log\.csv has no Fbeta for its last epoch"):
+        main(["--runs", *runs])
