@@ -20,6 +20,7 @@ from models.weights import save_weights
 from training.checkpoint import Progress, clear_unfinished, load_checkpoint, lock_run, save_checkpoint
 from training.config import TrainingConfig, dump
 from training.data import TrainingData
+from training.depthwise import compute_depthwise_in_fp32
 from training.distributed import broadcast_buffers, gather_random_states, precision_of, sync_batch_norm
 from training.ema import build_ema
 from training.logger import (
@@ -71,6 +72,8 @@ class Trainer:
         network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
         self.ema = build_ema(network, settings.optimizer.ema)
         self.network = sync_batch_norm(network, accelerator) if settings.sync_batch_norm else network
+        if self.precision == "bf16" and accelerator.device.type == "cpu":
+            compute_depthwise_in_fp32(self.network)
         optimizer = build_optimizer(self.network, self.network.detector.encoder, settings.optimizer)
         self.schedule = build_schedule(optimizer, settings.optimizer, settings.epochs, steps_per_epoch)
         self.prepared, self.optimizer = accelerator.prepare(self.network, optimizer)
