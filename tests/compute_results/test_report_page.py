@@ -26,10 +26,15 @@ class Browser:
         self.problems: list[str] = []
         page.set_default_timeout(30_000)
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url}"))
+        page.on("requestfailed", self._failed)
         page.on("console", lambda message: self.problems.append(message.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("dialog", lambda dialog: (self.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def _failed(self, request) -> None:
+        """Take down a failed request; leaving a page ends what it still loads, which is no failure."""
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"failed: {request.url}: {request.failure}")
 
     def open(self, address: str = "") -> None:
         self.page.goto("about:blank")
