@@ -3,12 +3,12 @@
 #
 #   recipes/lite2_eorssd.sh            (PYTHON=path/to/python for another environment; SEEDS="1" for one seed)
 #
-# Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and runs/strong_eorssd.safetensors, the
-# teacher, which recipes/strong_eorssd.sh trains. Stopped, the same command continues.
+# Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and, for stage 3, the teacher
+# runs/strong_eorssd.safetensors, which recipes/strong_eorssd.sh trains. Stopped, the same command continues.
 #
 #  1. Train the detector alone at 128×128.
-#  2. Train it at 224×224, with the teacher's maps as second targets.
-#  3. Train it on whole images, without crops, with the teacher.
+#  2. Train it at 224×224.
+#  3. Train it on whole images, without crops, with the teacher's maps as second targets.
 #
 # Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
 set -euo pipefail
@@ -19,22 +19,23 @@ SEEDS=${SEEDS:-0 1 2}
 train() { "$PYTHON" train.py --config configs/lite2.yaml --resume "${ALONE[@]}" --batch_size 16 "$@"; }
 
 ALONE=(--super_resolution false --guidance false)                    # the detector without its training branches
-TAUGHT=(--data.teacher_maps runs/strong_maps --optimizer.warmup_epochs 0.3)
-
-# The teacher was not trained on the validation part.
-"$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
-  --tta eight --raw --resume --output runs/strong_maps
 
 for seed in $SEEDS; do
   # 1
   train --seed "$seed" --detector.input_size 128 --epochs 40 --validate_every 4 --optimizer.lr 1.4e-3 \
     --output "runs/lite2_small_$seed"
   # 2
-  train --seed "$seed" "${TAUGHT[@]}" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 24 \
-    --optimizer.lr 1e-3 --output "runs/lite2_crops_$seed"
-  # 3
-  train --seed "$seed" "${TAUGHT[@]}" --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 10 \
-    --optimizer.lr 4e-4 --data.augmentation.scale_probability 0 --output "runs/lite2_$seed"
+  train --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 20 \
+    --optimizer.lr 1e-3 --optimizer.warmup_epochs 0.3 --output "runs/lite2_crops_$seed"
+done
+
+# 3: the teacher was not trained on the validation part.
+"$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
+  --tta eight --raw --resume --output runs/strong_maps
+for seed in $SEEDS; do
+  train --seed "$seed" --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 \
+    --optimizer.lr 5e-4 --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 \
+    --data.teacher_maps runs/strong_maps --output "runs/lite2_$seed"
 done
 
 recipes/ship_best.sh runs/lite2 runs/lite2_eorssd.safetensors

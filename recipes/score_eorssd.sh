@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Score the test splits once, for all seeds of recipes/lite2_eorssd.sh and recipes/strong_eorssd.sh.
 #
-#   recipes/score_eorssd.sh            (PYTHON=path/to/python for another environment)
+#   recipes/score_eorssd.sh            (PYTHON=path/to/python for another environment; SETS="ORSSD" for one set)
 #
-# Needs data/ORSSD and data/EORSSD, and the finished runs of both recipes. Stopped, the same command continues.
+# Needs data/ORSSD and data/EORSSD with their test splits, and the finished runs of both recipes. Stopped, the same command
+# continues.
 #
 # Rule: it runs when both recipes are final and committed. No recipe, epoch, seed or file is chosen after it.
 #
@@ -13,6 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
+SETS=${SETS:-ORSSD EORSSD}
 
 for network in lite2 strong; do
   for seed in 0 1 2; do
@@ -28,7 +30,8 @@ maps() {  # NAME WEIGHTS [options]
   methods+=("$1=runs/maps/$set/$1")
 }
 
-for set in ORSSD EORSSD; do
+scored=()
+for set in $SETS; do
   methods=()
   # 1
   for network in lite2 strong; do
@@ -38,8 +41,8 @@ for set in ORSSD EORSSD; do
   # 2
   "$PYTHON" compute_results/compute_metrics.py --dataset "$set" --root "data/$set" --maps "${methods[@]}" \
     --protocol authors field --output "runs/scores/$set"
+  scored+=("$set=runs/scores/$set")
 done
 
 # 3
-"$PYTHON" -m tools.seed_table --runs lite2=runs/lite2 strong=runs/strong \
-  --scores ORSSD=runs/scores/ORSSD EORSSD=runs/scores/EORSSD
+"$PYTHON" -m tools.seed_table --runs lite2=runs/lite2 strong=runs/strong --scores "${scored[@]}"

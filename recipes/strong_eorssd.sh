@@ -25,7 +25,7 @@ for seed in $SEEDS; do
   train lite2 --seed "$seed" --detector.input_size 128 --epochs 40 --validate_every 4 --optimizer.lr 1.4e-3 \
     --output "runs/lite2_small_$seed"
   # 2
-  train strong --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 16 \
+  train strong --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 12 \
     --optimizer.lr 7e-4 --detector.tokens.grid 16,16 --output "runs/strong_crops_$seed"
   # 3
   train strong --seed "$seed" --weights "runs/strong_crops_$seed/last.safetensors" --epochs 6 \
