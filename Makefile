@@ -1,5 +1,6 @@
 # make demo    train a small network, write saliency maps, score them, draw one picture: demo/ (recipes/demo.sh)
-# make test    run the tests and print their coverage
+# make test    run the tests
+# make coverage   run the tests and print the lines that none runs
 # make lint    check style and formatting (ruff)
 # make types   check types (mypy)
 # make format  format the code and sort its imports (ruff)
@@ -23,13 +24,16 @@ BIN := $(VENV)/bin/python
 export DEMO_DATA := $(value DATA)
 export DEMO_SET := $(value SET)
 
-.PHONY: demo test lint types format docs
+.PHONY: demo test coverage lint types format docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	@PYTHON="$(abspath $(BIN))" recipes/demo.sh "$$DEMO_DATA" "$$DEMO_SET"
 
 test: $(VENV)/installed-dev
+	$(BIN) -m pytest --numprocesses auto --dist loadfile
+
+coverage: $(VENV)/installed-dev
 	$(BIN) -m pytest --numprocesses auto --dist loadfile --cov --cov-report term:skip-covered
 
 lint: $(VENV)/installed-dev
