@@ -61,7 +61,10 @@ def arguments() -> argparse.Namespace:
         "--workers", type=int, metavar="N", help="processes of our loader (default: as the configuration)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp16", "fp32"), default="auto", help="of our side")
+    parser.add_argument(
+        "--precision", nargs="+", choices=("auto", "bf16", "fp16", "fp32"), default=["auto"], metavar="P",
+        help="auto, bf16, fp16 or fp32, of our side; of several, our step is measured in each (default: auto)",
+    )  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="also measure our step with torch.compile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args()
@@ -93,6 +96,7 @@ from datasets.catalog import Pair, find_pairs
 from training.config import TrainingConfig, parse
 from training.distributed import find_precision
 from training.sampler import ResumableBatchSampler
+from utils.devices import keep_freed_memory
 from utils.files import atomic_write, temporary_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,7 +188,10 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     records = open_cache(pairs, ours.detector.input_size, detail, folder, Path(network).stem)
     built = time.perf_counter() - start
 
-    our_sides = [OurSide("ours", ours, records)]
+    names = {precision: f"ours in {precision}" for precision in options.precision}
+    if len(names) == 1:
+        names = dict.fromkeys(names, "ours")
+    our_sides = [OurSide(name, replace(ours, precision=precision), records) for precision, name in names.items()]
     if options.compile:
         our_sides.append(OurSide("ours, compiled", replace(ours, compile=True), records))
     device = our_sides[0].accelerator.device
@@ -198,7 +205,7 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     rows += rows_of(network, "step", options.steps * options.batch, interleave_blocks(steps, options.rounds, device))
 
     per_epoch = {row.side: statistics.median(row.seconds) for row in rows if row.what == "loader"}
-    saved = per_epoch[RELEASE] - per_epoch["ours"]
+    saved = per_epoch[RELEASE] - per_epoch[our_sides[0].name]
     epochs = math.ceil(built / saved) if saved > 0 else None
     cache = CacheCost(network, len(pairs), records.path.stat().st_size / 1e9, built, epochs)
     spent = break_down(our_sides[0], block, WARM_UP)
@@ -267,13 +274,14 @@ def settings_of(config: str, options: argparse.Namespace) -> TrainingConfig:
     if not path.is_file():
         raise ValueError(f"network {config}: neither a configuration file nor one of {', '.join(RECIPES)}")
     arguments = [f"--config={path}", "--encoder_weights=none", f"--device={options.device}"]
-    arguments += [f"--batch_size={options.batch}", f"--precision={options.precision}"]
+    arguments += [f"--batch_size={options.batch}", f"--precision={options.precision[0]}"]
     arguments += [] if options.workers is None else [f"--data.workers={options.workers}"]
     return parse(arguments).settings
 
 
 def main() -> None:
     """Run the command; bad input ends it with one line."""
+    keep_freed_memory()  # as train.py
     options = arguments()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
@@ -285,7 +293,8 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, print, and write the JSON file."""
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
-    options.precision = find_precision(options.precision, on_cpu=not on_gpu)
+    precisions = [find_precision(precision, on_cpu=not on_gpu) for precision in options.precision]
+    options.precision = list(dict.fromkeys(precisions))
     options.steps = options.steps or (30 if on_gpu else 3)
     options.root = options.root or "datasets/sample"
     pairs = find_pairs(options.dataset, options.root, "train")[: options.images]
@@ -303,7 +312,7 @@ def run(options: argparse.Namespace) -> None:
     print(
         f"{machine['device']}, torch {machine['torch']}; {options.dataset}, {len(pairs)} images; batches of "
         f"{options.batch}; medians of {options.rounds} interleaved blocks of an epoch (loading) and "
-        f"{options.steps} steps. {RELEASE}: fp32, no workers; ours: {options.precision}.\n\n"
+        f"{options.steps} steps. {RELEASE}: fp32, no workers; ours: {', '.join(options.precision)}.\n\n"
         f"{tables(findings, options.batch)}"
     )
     if options.json:

@@ -25,6 +25,7 @@ from benchmarks.complexity import PARTS
 from benchmarks.training_sides import ReleasedSamples, ReleasedTrainer
 from datasets.catalog import Pair, find_pairs
 from tests.helpers import ROOT, small_network
+from utils.devices import has_bf16
 
 OURS = {*PARTS, "losses", "maps to full size, casts"} - {"host"}
 """What a step of our own detector is made of."""
@@ -218,13 +219,16 @@ def run(data: Path, *arguments: object) -> list[str]:
 def test_command(data, tmp_path):
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
     command = [sys.executable, str(ROOT / "benchmarks" / "training.py")]
+    precisions = ["fp32", "bf16"] if has_bf16(on_cpu=True) else ["fp32"]
+    ours = ["ours in fp32", "ours in bf16"] if len(precisions) == 2 else ["ours"]
     asked = run(data, "--networks", "small.yaml", "--steps", 1, "--rounds", 2, "--workers", 1, "--json", "found.json")
+    asked += ["--precision", *precisions]
     done = subprocess.run(command + asked, cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ)
 
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["options"]["images"] == 5
     rows = {(row["what"], row["side"]): row for row in found["rows"]}
-    assert set(rows) == {(what, side) for what in ("loader", "step") for side in ("release", "ours")}
+    assert set(rows) == {("loader", ours[0]), ("loader", "release"), *(("step", side) for side in ("release", *ours))}
     for (what, _), row in rows.items():
         assert row["images"] == {"loader": 4, "step": 2}[what]
         assert len(row["seconds"]) == 2
@@ -237,7 +241,7 @@ def test_command(data, tmp_path):
     assert cache["images"] == 5
     assert cache["gigabytes"] * 1e9 == pytest.approx(5 * (2 * 64**2 * 3 + large**2 * 4), rel=0.01)
     saved = statistics.median(rows["loader", "release"]["seconds"]) - statistics.median(
-        rows["loader", "ours"]["seconds"]
+        rows["loader", ours[0]]["seconds"]
     )
     assert cache["epochs"] is None or cache["seconds"] <= cache["epochs"] * saved < cache["seconds"] + saved
     parts = {(each["part"], each["phase"]): each["milliseconds"] for each in found["parts"]}
