@@ -65,7 +65,9 @@ def arguments() -> argparse.Namespace:
         "--precision", nargs="+", choices=("auto", "bf16", "fp16", "fp32"), default=["auto"], metavar="P",
         help="auto, bf16, fp16 or fp32, of our side; of several, our step is measured in each (default: auto)",
     )  # fmt: skip
-    parser.add_argument("--compile", action="store_true", help="also measure our step with torch.compile")
+    parser.add_argument(
+        "--compile", action="store_true", help="also measure our step with torch.compile, in the first precision"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
     options = parser.parse_args()
     if hasattr(options, "old_images"):
@@ -188,10 +190,11 @@ def measure(network: str, pairs: list[Pair], options: argparse.Namespace, folder
     records = open_cache(pairs, ours.detector.input_size, detail, folder, Path(network).stem)
     built = time.perf_counter() - start
 
-    names = {precision: f"ours in {precision}" for precision in options.precision}
-    if len(names) == 1:
-        names = dict.fromkeys(names, "ours")
-    our_sides = [OurSide(name, replace(ours, precision=precision), records) for precision, name in names.items()]
+    several = len(options.precision) > 1
+    our_sides = [
+        OurSide(f"ours in {precision}" if several else "ours", replace(ours, precision=precision), records)
+        for precision in options.precision
+    ]
     if options.compile:
         our_sides.append(OurSide("ours, compiled", replace(ours, compile=True), records))
     device = our_sides[0].accelerator.device

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 def compute_depthwise_in_fp32(network: nn.Module) -> None:
     """Let a network's depthwise convolutions compute in fp32 under a CPU's autocast; what they return stays in bf16.
 
-    oneDNN's gradients of these convolutions take two to six times as long in bf16 as in fp32, so that a step of a light
-    network in bf16 would be no faster than one in fp32.
+    oneDNN's gradients of these convolutions take up to seven times as long in bf16 as in fp32, so that a step of a
+    light network in bf16 would be no faster than one in fp32.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:

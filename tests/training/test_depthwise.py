@@ -16,13 +16,9 @@ def gradients(network: nn.Module, images: torch.Tensor, autocast: bool) -> tuple
     return output, [parameter.grad.clone() for parameter in network.parameters()]
 
 
-@pytest.fixture
-def depthwise() -> nn.Sequential:
+def test_a_depthwise_convolution_computes_in_fp32():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(8, 8, 5, padding=2, groups=8))
-
-
-def test_a_depthwise_convolution_computes_in_fp32(depthwise):
+    depthwise = nn.Sequential(nn.Conv2d(8, 8, 5, padding=2, groups=8))
     images = torch.randn(2, 8, 16, 16)
     names = list(depthwise.state_dict())
     exact, expected = gradients(depthwise, images, autocast=False)
@@ -39,21 +35,21 @@ def test_a_depthwise_convolution_computes_in_fp32(depthwise):
     assert list(depthwise.state_dict()) == names
 
 
-def test_without_autocast_nothing_changes(depthwise):
-    images = torch.randn(2, 8, 16, 16)
-    exact, expected = gradients(depthwise, images, autocast=False)
-    compute_depthwise_in_fp32(depthwise)
-    output, found = gradients(depthwise, images, autocast=False)
-    assert torch.equal(output, exact)
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+OTHERS = [nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, groups=4)]
+"""Convolutions that are not depthwise."""
 
 
-def test_other_convolutions_stay_in_bf16():
+@pytest.mark.parametrize(
+    ("layers", "channels", "autocast"),
+    [([nn.Conv2d(8, 8, 5, padding=2, groups=8)], 8, False), (OTHERS, 1, True)],
+    ids=["without autocast", "other convolutions"],
+)
+def test_nothing_else_changes(layers, channels, autocast):
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, groups=4))
-    images = torch.randn(2, 1, 16, 16)
-    before, expected = gradients(network, images, autocast=True)
+    network = nn.Sequential(*layers)
+    images = torch.randn(2, channels, 16, 16)
+    before, expected = gradients(network, images, autocast)
     compute_depthwise_in_fp32(network)
-    output, found = gradients(network, images, autocast=True)
+    output, found = gradients(network, images, autocast)
     assert torch.equal(output, before)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
