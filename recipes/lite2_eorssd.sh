@@ -6,8 +6,7 @@
 # Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and, for stage 3, the teacher
 # runs/strong_eorssd.safetensors, which recipes/strong_eorssd.sh trains. Stopped, the same command continues.
 #
-#  1. Train the detector alone at 128×128.
-#  2. Train it at 224×224.
+#  1, 2. Train the detector alone at 128×128, then at 224×224: recipes/detector_eorssd.sh.
 #  3. Train it on whole images, without crops, with the teacher's maps as second targets.
 #
 # Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
@@ -16,25 +15,17 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 SEEDS=${SEEDS:-0 1 2}
 
-train() { "$PYTHON" train.py --config configs/lite2.yaml --resume "${ALONE[@]}" --batch_size 16 "$@"; }
-
 ALONE=(--super_resolution false --guidance false)                    # the detector without its training branches
 
-for seed in $SEEDS; do
-  # 1
-  train --seed "$seed" --detector.input_size 128 --epochs 40 --validate_every 4 --optimizer.lr 1.4e-3 \
-    --output "runs/lite2_small_$seed"
-  # 2
-  train --seed "$seed" --weights "runs/lite2_small_$seed/last.safetensors" --epochs 20 \
-    --optimizer.lr 1e-3 --optimizer.warmup_epochs 0.3 --output "runs/lite2_crops_$seed"
-done
-
+# 1, 2
+recipes/detector_eorssd.sh
 # 3: the teacher was not trained on the validation part.
 "$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
   --tta eight --raw --resume --output runs/strong_maps
 for seed in $SEEDS; do
-  train --seed "$seed" --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 \
-    --optimizer.lr 5e-4 --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 \
+  "$PYTHON" train.py --config configs/lite2.yaml --resume "${ALONE[@]}" --batch_size 16 --seed "$seed" \
+    --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 --optimizer.lr 5e-4 \
+    --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 \
     --data.teacher_maps runs/strong_maps --output "runs/lite2_$seed"
 done
 
