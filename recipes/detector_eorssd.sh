@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train runs/lite2_crops_SEED, the stages that recipes/lite2_eorssd.sh and recipes/strong_eorssd.sh share; both run it.
+# Train runs/lite2_crops_SEED: the stages that lite2_eorssd.sh and strong_eorssd.sh share. Both run this script.
 #
 #   recipes/detector_eorssd.sh         (PYTHON=path/to/python for another environment; SEEDS="1" for one seed)
 #
@@ -12,9 +12,9 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 SEEDS=${SEEDS:-0 1 2}
 
-train() { "$PYTHON" train.py --config configs/lite2.yaml --resume "${ALONE[@]}" --batch_size 16 "$@"; }
-
-ALONE=(--super_resolution false --guidance false)                    # the detector without its training branches
+train() {  # the detector without its training branches
+  "$PYTHON" train.py --config configs/lite2.yaml --resume --super_resolution false --guidance false --batch_size 16 "$@"
+}
 
 for seed in $SEEDS; do
   # 1

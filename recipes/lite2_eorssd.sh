@@ -15,15 +15,15 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 SEEDS=${SEEDS:-0 1 2}
 
-ALONE=(--super_resolution false --guidance false)                    # the detector without its training branches
-
 # 1, 2
 recipes/detector_eorssd.sh
+
 # 3: the teacher was not trained on the validation part.
 "$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
   --tta eight --raw --resume --output runs/strong_maps
 for seed in $SEEDS; do
-  "$PYTHON" train.py --config configs/lite2.yaml --resume "${ALONE[@]}" --batch_size 16 --seed "$seed" \
+  "$PYTHON" train.py --config configs/lite2.yaml --resume --super_resolution false --guidance false \
+    --batch_size 16 --seed "$seed" \
     --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 --optimizer.lr 5e-4 \
     --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 \
     --data.teacher_maps runs/strong_maps --output "runs/lite2_$seed"

@@ -15,13 +15,13 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 SEEDS=${SEEDS:-0 1 2}
 
-ALONE=(--super_resolution false --guidance false)                    # the detector without its training branches
-
 # 1, 2
 recipes/detector_eorssd.sh
+
 # 3
 for seed in $SEEDS; do
-  "$PYTHON" train.py --config configs/strong.yaml --resume "${ALONE[@]}" --batch_size 16 --seed "$seed" \
+  "$PYTHON" train.py --config configs/strong.yaml --resume --super_resolution false --guidance false \
+    --batch_size 16 --seed "$seed" \
     --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 18 --optimizer.lr 7e-4 \
     --detector.tokens.grid 16,16 --output "runs/strong_$seed"
 done
