@@ -6,7 +6,8 @@
 # Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and, for stage 3, the teacher
 # runs/strong_eorssd.safetensors, which recipes/strong_eorssd.sh trains. Stopped, the same command continues.
 #
-#  1, 2. Train the detector alone at 128×128, then at 224×224: recipes/detector_eorssd.sh.
+#  1. Train the detector alone at 128×128: recipes/detector_eorssd.sh.
+#  2. Train it at 224×224.
 #  3. Train it on whole images, without crops, with the teacher's maps as second targets.
 #
 # Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
@@ -15,8 +16,16 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 SEEDS=${SEEDS:-0 1 2}
 
-# 1, 2
+# 1
 recipes/detector_eorssd.sh
+
+# 2
+for seed in $SEEDS; do
+  "$PYTHON" train.py --config configs/lite2.yaml --resume --super_resolution false --guidance false \
+    --batch_size 16 --seed "$seed" \
+    --weights "runs/lite2_small_$seed/last.safetensors" --epochs 20 --optimizer.lr 1e-3 \
+    --optimizer.warmup_epochs 0.3 --output "runs/lite2_crops_$seed"
+done
 
 # 3: the teacher was not trained on the validation part.
 "$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
