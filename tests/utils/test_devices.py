@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,27 @@ def test_what_is_freed_is_kept():
     done = subprocess.run([sys.executable, "-c", REPEATED], cwd=ROOT, capture_output=True, text=True, check=True)
     given_back, kept = (int(count) for count in done.stdout.split())
     assert kept < given_back / 5
+
+
+ADVISED = """
+import ctypes
+import re
+from pathlib import Path
+from utils.devices import keep_freed_memory
+
+keep_freed_memory()
+array = bytearray(48 << 20)
+areas = Path("/proc/self/smaps").read_text()
+areas = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) .*?^VmFlags: ([^\\n]*)", areas, re.M | re.S)
+start = ctypes.addressof(ctypes.c_char.from_buffer(array))
+print([flags for low, high, flags in areas if int(low, 16) <= start < int(high, 16)][0])
+"""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no large pages")
+def test_large_arrays_ask_for_large_pages():
+    done = subprocess.run([sys.executable, "-c", ADVISED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "hg" in done.stdout.split()
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "cpu:1", ""])
