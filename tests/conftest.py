@@ -12,6 +12,9 @@ import train
 from models.weights import save_weights
 from tests.helpers import ROOT, SHARED, small_network, small_run
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as where the suite runs in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
