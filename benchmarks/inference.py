@@ -50,6 +50,7 @@ from utils import command
 if __name__ == "__main__":
     command.begin("--json has the batch sizes that were done")  # before the imports, which take seconds
 
+from compute_results.options import positive_integer
 from inference import BACKEND_PRECISIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,15 +77,27 @@ def arguments() -> argparse.Namespace:
     add("--backends", nargs="+", choices=tuple(BACKEND_PRECISIONS), metavar="NAME",
         default=[name for name in BACKEND_PRECISIONS if name != "compile"],
         help=f"of {', '.join(BACKEND_PRECISIONS)} (default: all but compile, which takes minutes)")  # fmt: skip
-    add("--batches", nargs="+", type=_count, metavar="N", help="default: 1 8 32 on a CPU, 1 to 256 on a GPU")
+    add("--batches", nargs="+", type=positive_integer, metavar="N", help="default: 1 8 32 on a CPU, 1 to 256 on a GPU")
     add("--images", type=Path, metavar="DIR", help="a folder of images (default: the test images of the sample set)")
-    add("--num-images", dest="count", type=_count, default=16, metavar="N", help="use the first N images (default: 16)")
+    add(
+        "--num-images",
+        dest="count",
+        type=positive_integer,
+        default=16,
+        metavar="N",
+        help="use the first N images (default: 16)",
+    )
     add("--count", dest="old_count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--threads", type=_count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)")
+    add(
+        "--threads",
+        type=positive_integer,
+        metavar="N",
+        help="CPU threads (default: OMP_NUM_THREADS, or the number of cores)",
+    )
     add("--seconds", type=float, default=40, metavar="S",
         help="timing of each batch size, at least --rounds rounds (default: %(default)s)")  # fmt: skip
-    add("--rounds", type=_count, default=MIN_ROUNDS, metavar="N",
+    add("--rounds", type=positive_integer, default=MIN_ROUNDS, metavar="N",
         help="timing rounds, however long they take (default: %(default)s)")  # fmt: skip
     add("--no-release", action="store_true", help="leave the release's evaluation out, which takes minutes on a CPU")
     add("--calibrate", type=Path, metavar="DIR",
@@ -95,7 +108,7 @@ def arguments() -> argparse.Namespace:
         help="also measure U²-Net-p; benchmarks/baselines.py has the source of the file")  # fmt: skip
     add("--dataset", help="score the trained networks on the test split of this data set")
     add("--root", type=Path, help="the data set's folder")
-    add("--scored", type=_count, metavar="N", help="score the first N pairs only")
+    add("--scored", type=positive_integer, metavar="N", help="score the first N pairs only")
     add("--json", type=Path, metavar="FILE", help="also write the results as JSON, after each batch size")
     options = parser.parse_args()
     if hasattr(options, "old_count"):
@@ -113,12 +126,6 @@ def _named_file(text: str) -> tuple[str, Path]:
     if name not in WEIGHTS or not path:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE with a name of {', '.join(WEIGHTS)}")
     return name, Path(path)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

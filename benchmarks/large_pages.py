@@ -13,7 +13,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -27,10 +26,31 @@ from utils import command
 if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
 
+from compute_results.options import positive_integer
+
+SIDES = "small", "large"
+
+
+def arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--rounds", type=positive_integer, default=3, metavar="N", help="processes a side (default: 3)")
+    add("--threads", type=positive_integer, default=1, metavar="N", help="of torch (default: 1)")
+    add("--side", choices=SIDES, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command.answer_help(arguments)  # before torch, which takes seconds
+
 import numpy as np
 import torch
 
 from benchmarks.inference_tables import table
+from benchmarks.interleaved import time_interleaved
 from inference.backends import open_backend
 from models.sral import build_sral
 from training.config import parse
@@ -38,22 +58,22 @@ from training.distributed import build_accelerator
 from training.trainer import Trainer
 from utils import devices
 
-SIDES = "small", "large"
 MEMORY = "peak memory"
-WARM_UP, CALLS = 2, 8
+ROUNDS = 4
+"""Rounds in a process; each of them calls everything twice."""
 IMAGES = 16
 """Images a training step."""
 
 
 def measure(threads: int) -> dict[str, float]:
-    """Return milliseconds by task, and the peak memory in MiB."""
+    """Return the milliseconds of each task, and the peak memory in MiB."""
     network = open_backend("torch", ROOT / "weights/lite2_eorssd.safetensors", "cpu", "fp32", threads)
     height, width = network.input_size
     random = np.random.default_rng(0)
-    found = {}
+    calls: dict[str, Callable[[], object]] = {}
     for images in (1, 8):
         pixels = random.integers(0, 256, (images, height, width, 3), dtype=np.uint8)
-        found[f"{images} map{'s' * (images > 1)}"] = _milliseconds(partial(network, pixels))
+        calls[f"{images} map{'s' * (images > 1)}"] = partial(network, pixels)
     settings = parse([
         "--config=configs/lite2.yaml", "--encoder_weights=none", "--super_resolution=false", "--guidance=false",
         "--device=cpu", "--precision=bf16", f"--batch_size={IMAGES}", f"--threads={threads}",
@@ -67,25 +87,11 @@ def measure(threads: int) -> dict[str, float]:
         "sr_target": torch.rand(IMAGES, 3, 2 * height, 2 * width),
         "mask": (torch.rand(IMAGES, 1, 2 * height, 2 * width) > 0.9).float(),
     }
-    step = partial(trainer.train_step, views, settings.loss.of_epoch(1))
-    found[f"a training step of {IMAGES} images"] = _milliseconds(step)
+    calls[f"a training step of {IMAGES} images"] = partial(trainer.train_step, views, settings.loss.of_epoch(1))
+    taken = time_interleaved(calls, 0, ROUNDS)
+    found = {task: 1000 * statistics.median(seconds) for task, seconds in taken.items()}
     found[MEMORY] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
-
-
-def _milliseconds(call: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(WARM_UP + CALLS):
-        start = time.perf_counter()
-        call()
-        taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken[WARM_UP:])
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def collect(options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
@@ -108,13 +114,7 @@ def collect(options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="processes a side (default: 3)")
-    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="of torch (default: 1)")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = arguments()
     if options.side:
         devices.BLOCKS *= options.side == "large"
         devices.keep_freed_memory()
@@ -133,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -35,6 +35,8 @@ from utils import command
 if __name__ == "__main__":
     command.begin("nothing was written")  # before the imports, which take seconds
 
+from compute_results.options import positive_integer
+
 RECIPES = {"resnet50": ("configs/released.yaml", "configs/paper.yaml"), "light": ("configs/light.yaml",) * 2}
 """For each network the configuration files of the release's side and of ours."""
 
@@ -51,12 +53,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", default="sample", help="a data set of train.py (default: the sample set)")
     parser.add_argument("--root", help="the data set's folder (default for the sample set: datasets/sample)")
     parser.add_argument(
-        "--num-images", dest="images", type=_count, metavar="N", help="use the first N training images (default: all)"
+        "--num-images",
+        dest="images",
+        type=positive_integer,
+        metavar="N",
+        help="use the first N training images (default: all)",
     )
     parser.add_argument("--images", dest="old_images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=_count, default=8, metavar="N", help="images a step (default: %(default)s)")
-    parser.add_argument("--steps", type=_count, metavar="N", help="steps a block (default: 3 on a CPU, 30 on a GPU)")
-    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="blocks a side (default: %(default)s)")
+    parser.add_argument(
+        "--batch", type=positive_integer, default=8, metavar="N", help="images a step (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=positive_integer, metavar="N", help="steps a block (default: 3 on a CPU, 30 on a GPU)"
+    )
+    parser.add_argument(
+        "--rounds", type=positive_integer, default=3, metavar="N", help="blocks a side (default: %(default)s)"
+    )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes of our loader (default: as the configuration)"
     )
@@ -77,12 +89,6 @@ def arguments() -> argparse.Namespace:
     if options.dataset != "sample" and not options.root:
         parser.error(f"--dataset {options.dataset} needs --root DIR, its folder")
     return options
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

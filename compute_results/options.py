@@ -39,6 +39,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def positive_integer(text: str) -> int:
+    """Return an option's whole number from 1; an error of argparse for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def dots_per_inch(text: str) -> int:
     """Return an option's dots per inch, 30 to 1200; an error of argparse for anything else."""
     if not text.isdecimal() or not 30 <= int(text) <= 1200:

@@ -44,7 +44,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from compute_results.options import CommandParser
+from compute_results.options import CommandParser, positive_integer
 
 
 def _test_set(text: str) -> tuple[str, str]:
@@ -52,12 +52,6 @@ def _test_set(text: str) -> tuple[str, str]:
     if not name or not root:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
     return name, root
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", nargs="+", type=int, metavar="N", help="run each configuration with each seed")
     add("--output", metavar="DIR", help="the folder of all runs and of the table")
     add("--test", nargs="+", type=_test_set, metavar="NAME=DIR", help="data sets whose test split is scored")
-    add("--jobs", type=_positive, default=1, metavar="N", help="runs at once, each on its own GPU if there are any")
+    add(
+        "--jobs",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="runs at once, each on its own GPU if there are any",
+    )
     add("--dry-run", action="store_true", help="print what would be run, resumed, scored and skipped")
     return parser
 
