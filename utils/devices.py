@@ -172,7 +172,7 @@ def keep_freed_memory() -> None:
 
     Otherwise a batch's larger features are given back to the system after each layer, and every page of the next one's
     has to be cleared: a fifth of torch's time for a light network in batches of 8, a quarter of a step of its training.
-    In a virtual machine, small pages cost as much as the arithmetic (`docs/benchmarks.md`).
+    In a virtual machine of a busy host, small pages cost as much as the arithmetic (`docs/benchmarks.md`).
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt"):
