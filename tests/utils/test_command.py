@@ -121,8 +121,8 @@ def test_a_forked_worker_leaves_ctrl_c_to_its_parent(root: Path) -> None:
 
 COMMANDS = [
     ["train.py"], ["getsmaps.py"], ["compute_results/compute_metrics.py"], ["compute_results/gallery.py"],
-    ["benchmarks/inference.py"], ["benchmarks/training.py"], ["benchmarks/complexity.py"], ["benchmarks/large_pages.py"],
-    ["datasets/check.py"], ["inference/export/__main__.py"],
+    ["benchmarks/inference.py"], ["benchmarks/training.py"], ["benchmarks/complexity.py"],
+    ["benchmarks/large_pages.py"], ["datasets/check.py"], ["inference/export/__main__.py"],
     *([f"tools/{name}.py"] for name in (
         "average_weights", "convert_dinov2", "convert_efficientnet_lite", "convert_released", "gradient_analysis",
         "inspect_sr", "make_sample", "prune", "sweep",
