@@ -179,7 +179,16 @@ def keep_freed_memory() -> None:
         return
     libc.mallopt(TRIM_THRESHOLD, -1)  # never
     libc.mallopt(MMAP_THRESHOLD, MOST)
-    # glibc keeps these blocks when they are freed, and their addresses keep the advice.
+    _ask_for_large_pages(libc)
+    global _large_pages
+    _large_pages = True
+
+
+_large_pages = False
+
+
+def _ask_for_large_pages(libc: ctypes.CDLL) -> None:
+    """Reserve blocks of address space with the advice; glibc keeps them when they are freed."""
     libc.malloc.restype = ctypes.c_void_p
     physical = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
     blocks = [libc.malloc(ctypes.c_size_t(BLOCK)) for _ in range(min(BLOCKS, physical // 2 // BLOCK))]
@@ -204,10 +213,17 @@ def return_freed_memory() -> None:
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, RETURNED)
         mallopt(ARENA_MAX, 2)
+    global _large_pages
+    _large_pages = False
 
 
 def trim_memory() -> None:
-    """Return what glibc keeps of freed memory to the system once; with another C library, do nothing."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    """Return what glibc keeps of freed memory to the system once; with another C library, do nothing.
+
+    Large pages stay asked for where `keep_freed_memory` did.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+        if _large_pages:  # their addresses went back too
+            _ask_for_large_pages(libc)

@@ -37,21 +37,25 @@ def test_what_is_freed_is_kept():
 ADVISED = """
 import ctypes
 import re
+import sys
 from pathlib import Path
-from utils.devices import keep_freed_memory
+from utils.devices import keep_freed_memory, trim_memory
 
 keep_freed_memory()
+if sys.argv[1:] == ["trimmed"]:
+    trim_memory()
 array = bytearray(48 << 20)
 areas = Path("/proc/self/smaps").read_text()
 areas = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) .*?^VmFlags: ([^\\n]*)", areas, re.M | re.S)
-start = ctypes.addressof(ctypes.c_char.from_buffer(array))
-print([flags for low, high, flags in areas if int(low, 16) <= start < int(high, 16)][0])
+middle = ctypes.addressof(ctypes.c_char.from_buffer(array)) + (24 << 20)
+print([flags for low, high, flags in areas if int(low, 16) <= middle < int(high, 16)][0])
 """
 
 
 @pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no large pages")
-def test_large_arrays_ask_for_large_pages():
-    done = subprocess.run([sys.executable, "-c", ADVISED], cwd=ROOT, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("state", ["fresh", "trimmed"])
+def test_large_arrays_ask_for_large_pages(state):
+    done = subprocess.run([sys.executable, "-c", ADVISED, state], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "hg" in done.stdout.split()
 
 
