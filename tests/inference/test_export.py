@@ -17,6 +17,7 @@ from inference.export.check import synthetic_images
 from inference.export.graph import CellMeans, onnx_graph, with_fixed_padding
 from inference.export.half import store_half
 from inference.export.header import INPUT, MAP, SALIENCY, read_header
+from inference.export.int8 import make_unsigned
 from models.weights import load_detector, save_weights
 from tests.helpers import cpu_computes_in, picture, small_network
 
@@ -118,6 +119,51 @@ def test_int8_is_near_and_leaves_out_what_loses_accuracy(form, tmp_path, weights
     assert {name.partition("/")[0] for name in names} >= {"encoder.body.conv1.0", "ppm.branches.3.0", "ppm.fuse.3"}
     quick = ("encoder.body.layer", "ppm.reduce", "blocks.", "head.up", "head.conv")
     assert not [name for name in names if name.startswith(quick)]
+
+
+def test_onnx_runtime_has_an_int8_kernel_for_each_int8_convolution(tmp_path, weights, calibration):
+    pytest.importorskip("nncf", reason="requirements-onnx.txt is not installed")
+    path, optimized = tmp_path / "net.onnx", tmp_path / "optimized.onnx"
+    exporter.export(weights, "onnx", path, None, calibration, 4, int8=True)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(optimized)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(optimized).graph
+    made = {output: node.op_type for node in graph.node for output in node.output}
+    convolutions = [node for node in graph.node if node.op_type in ("Conv", "FusedConv")]
+    fallen_back = {n.name.partition("/")[0] for n in convolutions if made.get(n.input[1]) == "DequantizeLinear"}
+    assert fallen_back <= {"ppm.reduce.0", "head.predict.taps"}  # their outputs are not quantized
+    assert sum(node.op_type == "QLinearConv" for node in graph.node) > len(convolutions)
+
+
+def test_unsigned_activations_stand_for_the_same_values(tmp_path):
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    scale, zero = onnx.numpy_helper.from_array(np.float32(0.02), "scale"), np.int8(-7)
+    graph = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+                helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+            ],
+            "graph",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [500])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [500])],
+            [scale, onnx.numpy_helper.from_array(zero, "zero")],
+            value_info=[helper.make_tensor_value_info("q", onnx.TensorProto.INT8, [500])],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    x = rng.normal(0, 2, 500).astype(np.float32)  # some are beyond the range
+    before = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"x": x})[0]
+    make_unsigned(graph, onnx)
+    onnx.checker.check_model(graph, full_check=True)
+    assert graph.graph.initializer[1].data_type == onnx.TensorProto.UINT8
+    after = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"x": x})[0]
+    assert np.abs(before - x).max() > 0.02
+    np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.parametrize("form", FILES)
