@@ -3,12 +3,11 @@
 #
 #   recipes/lite2_eorssd.sh            (PYTHON=path/to/python for another environment; SEEDS="1" for one seed)
 #
-# Needs data/EORSSD, data/efficientnet_lite2.safetensors (weights/README.md) and, for stage 3, the teacher
-# runs/strong_eorssd.safetensors, which recipes/strong_eorssd.sh trains. Stopped, the same command continues.
+# Needs data/EORSSD and data/efficientnet_lite2.safetensors (weights/README.md). Stopped, the same command continues.
 #
 #  1. Train the detector alone at 128×128: recipes/detector_eorssd.sh.
 #  2. Train it at 224×224.
-#  3. Train it on whole images, without crops, with the teacher's maps as second targets.
+#  3. Train it on whole images, without crops.
 #
 # Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
 set -euo pipefail
@@ -27,15 +26,12 @@ for seed in $SEEDS; do
     --optimizer.warmup_epochs 0.3 --output "runs/lite2_crops_$seed"
 done
 
-# 3: the teacher was not trained on the validation part.
-"$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
-  --tta eight --raw --resume --output runs/strong_maps
+# 3
 for seed in $SEEDS; do
   "$PYTHON" train.py --config configs/lite2.yaml --resume --super_resolution false --guidance false \
     --batch_size 16 --seed "$seed" \
     --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 --optimizer.lr 5e-4 \
-    --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 \
-    --data.teacher_maps runs/strong_maps --output "runs/lite2_$seed"
+    --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 --output "runs/lite2_$seed"
 done
 
 recipes/ship_best.sh runs/lite2 runs/lite2_eorssd.safetensors

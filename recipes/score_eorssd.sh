@@ -6,7 +6,8 @@
 # Needs data/ORSSD and data/EORSSD with their test splits, and the finished runs of both recipes. Stopped, the same command
 # continues.
 #
-# Rule: it runs when both recipes are final and committed. No recipe, epoch, seed or file is chosen after it.
+# Rule: it runs when both recipes are final and committed. No recipe, epoch or seed is chosen after it. A recipe's file
+# replaces the chained trainings' file in weights/ if its Sm on ORSSD (field, single pass) is at most 0.003 lower.
 #
 #  1. Write maps of both test splits with the last epoch of each seed, and with the chosen seeds and --tta mirror.
 #  2. Score them under both protocols: runs/scores/SET.

@@ -52,7 +52,7 @@ def test_every_command_parses(recipe, run_recipe):
     done, calls = run_recipe(recipe)
     assert done.returncode == 0, done.stderr
     network, seeds = recipe.partition("_")[0], ("0", "1", "2")
-    made = {"runs/strong_eorssd.safetensors"} if network == "lite2" else set()  # the teacher
+    made = set()
     for command, *arguments in calls:
         if command == "train.py":
             start = parse(arguments)
@@ -60,10 +60,8 @@ def test_every_command_parses(recipe, run_recipe):
             assert start.settings.batch_size == 16
             assert not start.settings.super_resolution
             assert start.settings.data.exclude == ("0003", "0009", "0011", "0055")
-            read = [*start.settings.data.teacher_maps, *filter(None, [start.settings.weights])]
+            read = list(filter(None, [start.settings.weights]))
             written = [f"{start.settings.output}/last.safetensors"]
-        elif command == "getsmaps.py":
-            read, written = [arguments[1]], [arguments[-1]]
         else:
             assert (arguments[0], arguments[2], arguments[4]) == ("tools.prune", "--output", "--half")
             read, written = arguments[1:2], arguments[3:4]
@@ -108,21 +106,23 @@ def test_the_ablation_scores_the_test_split_only_after_all_trainings(tmp_path):
     assert ["--test" in call for call in asked] == [False, False, False, False, True, True]
 
 
-def test_the_control_differs_from_the_recipe_by_the_teacher_alone(run_recipe):
-    _, taught = run_recipe("lite2_eorssd")
-    done, calls = run_recipe("untaught_eorssd")
+def test_the_trial_of_a_teacher_differs_from_the_recipe_by_the_teacher_alone(run_recipe):
+    _, recipe_calls = run_recipe("lite2_eorssd")
+    done, calls = run_recipe("taught_eorssd")
     assert done.returncode == 0, done.stderr
-    assert not any("getsmaps.py" in call for call in calls[len(taught) :])
+    calls = calls[len(recipe_calls) :]
+    maps = calls[0]
+    assert maps[:3] == ["getsmaps.py", "--weights", "runs/strong_eorssd.safetensors"]
 
-    def stages(recorded):
+    def stage_3(recorded, runs):
         found = [parse(call[1:]).settings for call in recorded if call[0] == "train.py"]
-        return [settings for settings in found if settings.output.removesuffix(f"_{settings.seed}") in of_stage_3]
+        return [settings for settings in found if settings.output == f"{runs}_{settings.seed}"]
 
-    of_stage_3 = {"runs/lite2", "runs/untaught"}
-    pairs = list(zip(stages(taught), stages(calls[len(taught) :]), strict=True))
+    pairs = list(zip(stage_3(recipe_calls, "runs/lite2"), stage_3(calls, "runs/taught"), strict=True))
     assert len(pairs) == 3
-    for recipe, control in pairs:
-        changed = {line.partition(":")[0] for line in differences(recipe, plain(control))}
+    for recipe, taught in pairs:
+        assert taught.data.teacher_maps == (maps[maps.index("--output") + 1],)
+        changed = {line.partition(":")[0] for line in differences(recipe, plain(taught))}
         assert changed == {"data.teacher_maps"}  # the output is free
 
 
