@@ -26,7 +26,7 @@ done where it pays, and kept in the user's cache. The last line says what would 
 {", ".join(BACKENDS)}, and FILE.py:CLASS, one of your own; the file is executed"""
 FAST = """allow bf16 and int8. On a CPU: OpenVINO with the file STEM_int8.onnx or .xml that was exported from the
 weights and is beside them, otherwise bf16 where the CPU has it. On a GPU: bf16. Sm on
-ORSSD's test split: lite2 0.9390 in fp32, 0.9403 in int8, 0.9392 in bf16; strong 0.9456 in fp32, 0.9458 in bf16"""
+ORSSD's test split: lite2 0.9390 in fp32, 0.9408 in int8, 0.9392 in bf16; strong 0.9456 in fp32, 0.9458 in bf16"""
 
 
 def add_dataset_options(parser: ArgumentParser) -> None:

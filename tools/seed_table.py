@@ -1,6 +1,6 @@
 """Compare recipes over seeds: the last epoch's validation scores and the test scores, mean ± standard deviation.
 
-    python -m tools.seed_table --runs lite2=runs/lite2 untaught=runs/untaught [--seeds 0 1 2]
+    python -m tools.seed_table --runs lite2=runs/lite2 taught=runs/taught [--seeds 0 1 2]
         [--scores ORSSD=runs/scores/ORSSD]
 
 `--runs` names the folders of a recipe's runs without the seed: runs/lite2 means runs/lite2_0, runs/lite2_1 and
