@@ -7,7 +7,7 @@
 #
 #  1. Train the detector alone at 128×128: recipes/detector_eorssd.sh.
 #  2. Train it at 224×224.
-#  3. Train it on whole images, without crops.
+#  3. Train it on whole images, without crops: recipes/lite2_whole_images.sh.
 #
 # Rule: three seeds are trained; the one whose last epoch has the highest validation Sm is chosen, pruned to fp16.
 set -euo pipefail
@@ -27,11 +27,6 @@ for seed in $SEEDS; do
 done
 
 # 3
-for seed in $SEEDS; do
-  "$PYTHON" train.py --config configs/lite2.yaml --resume --super_resolution false --guidance false \
-    --batch_size 16 --seed "$seed" \
-    --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 --optimizer.lr 5e-4 \
-    --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 --output "runs/lite2_$seed"
-done
+recipes/lite2_whole_images.sh runs/lite2
 
 recipes/ship_best.sh runs/lite2 runs/lite2_eorssd.safetensors

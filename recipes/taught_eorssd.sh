@@ -9,17 +9,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
-SEEDS=${SEEDS:-0 1 2}
 
 # The teacher was not trained on the validation part.
 "$PYTHON" getsmaps.py --weights runs/strong_eorssd.safetensors --dataset EORSSD --root data/EORSSD --split train \
   --tta eight --raw --resume --output runs/strong_maps
-for seed in $SEEDS; do
-  "$PYTHON" train.py --config configs/lite2.yaml --resume --super_resolution false --guidance false \
-    --batch_size 16 --seed "$seed" \
-    --weights "runs/lite2_crops_$seed/last.safetensors" --epochs 14 --optimizer.lr 5e-4 \
-    --optimizer.warmup_epochs 0.3 --data.augmentation.scale_probability 0 \
-    --data.teacher_maps runs/strong_maps --output "runs/taught_$seed"
-done
+recipes/lite2_whole_images.sh runs/taught --data.teacher_maps runs/strong_maps
 
 "$PYTHON" -m tools.seed_table --runs lite2=runs/lite2 taught=runs/taught

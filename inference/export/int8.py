@@ -80,15 +80,15 @@ def make_unsigned(graph: Any, onnx: ModuleType) -> None:
     """Store all quantized activations of an ONNX graph as uint8, in place; they stand for the same values."""
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
     quantizers = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
-    unsigned = {node.output[0] for node in quantizers}
-    for name in {node.input[2] for node in quantizers}:
-        unsigned.add(name)
+    zero_points = {node.input[2] for node in quantizers}
+    for name in zero_points:
         zero_point = onnx.numpy_helper.to_array(tensors[name])
         if zero_point.dtype == np.int8:
             shifted = (zero_point.astype(np.int16) + 128).astype(np.uint8)
             tensors[name].CopyFrom(onnx.numpy_helper.from_array(shifted, name))
+    outputs = {node.output[0] for node in quantizers}
     for value in graph.graph.value_info:
-        if value.name in unsigned:
+        if value.name in zero_points | outputs:
             value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
 
 

@@ -138,7 +138,7 @@ def test_onnx_runtime_has_an_int8_kernel_for_each_int8_convolution(tmp_path, wei
     assert sum(node.op_type == "QLinearConv" for node in graph.node) > len(convolutions)
 
 
-def test_unsigned_activations_stand_for_the_same_values(tmp_path):
+def test_unsigned_activations_stand_for_the_same_values():
     helper, rng = onnx.helper, np.random.default_rng(0)
     scale, zero = onnx.numpy_helper.from_array(np.float32(0.02), "scale"), np.int8(-7)
     graph = helper.make_model(
