@@ -86,9 +86,9 @@ def make_unsigned(graph: Any, onnx: ModuleType) -> None:
         if zero_point.dtype == np.int8:
             shifted = (zero_point.astype(np.int16) + 128).astype(np.uint8)
             tensors[name].CopyFrom(onnx.numpy_helper.from_array(shifted, name))
-    outputs = {node.output[0] for node in quantizers}
+    unsigned = zero_points | {node.output[0] for node in quantizers}
     for value in graph.graph.value_info:
-        if value.name in zero_points | outputs:
+        if value.name in unsigned:
             value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
 
 
