@@ -2,14 +2,19 @@
 
     python -m tools.ablation --list LIST.yaml [--output DIR] [--test ORSSD] [--metric Sm]
 
-It reads the log.csv of the runs of `tools.sweep` and writes, beside the sweep's table:
+It reads what the runs of `tools.sweep` measured and writes, beside the sweep's table:
 
-    ablation.md     gain of each arm over its baseline in the last epoch, 95 % interval, the excluded gain
+    ablation.md     gain of each arm over its baseline in the last epoch, 95 % interval, the excluded gain; what the SR
+                    branch learned, where RUN/sr.csv and RUN/gradients.csv are there (tools.inspect_sr and
+                    tools.gradient_analysis with --csv)
     ablation.csv    the same for every epoch that all compared seeds have reached
     ablation.png    the metric by epoch, and the gain by epoch with its interval
 
 Any number of finished seeds is accepted; n is the number of seeds of a comparison. A gain above the upper end of the
 two-sided 95 % interval of the paired t-test is excluded at the 2.5 % level.
+
+If LIST.yaml names a folder of `results`, the finished runs are recorded there, and all that are recorded there are
+compared, also those of other machines.
 """
 
 from utils import command
@@ -24,9 +29,10 @@ from pathlib import Path
 
 from compute_results.options import CommandParser
 
-METRICS = ("Fbeta", "MAE", "Sm")
 TEST_METRICS = ("Fbeta", "maxF", "MAE", "Sm")
 """Metrics of the tables of test scores; each protocol has some of them."""
+
+ARM = ["configuration", "epoch"]
 
 
 def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,7 +41,8 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     add("--list", required=True, metavar="LIST.yaml", help="the list of runs that tools.sweep trained")
     add("--output", metavar="DIR", help="the sweep's folder, instead of the list's")
     add("--test", metavar="NAME", help="report this data set's test scores too; all runs must have them")
-    add("--metric", choices=METRICS, default="Sm", help="metric by epoch, of the CSV and the figure (default: Sm)")
+    shown = "metric by epoch, of the CSV and the figure (default: Sm)"
+    add("--metric", choices=("Fbeta", "MAE", "Sm"), default="Sm", help=shown)
     add("--print-output", action="store_true", help="print the sweep's folder and end")
     return parser.parse_args(arguments)
 
@@ -47,36 +54,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tools.sweep import Sweep, sweep_of
+from tools.sweep_results import METRICS, RUN, Results, collect_results, merge_results, read_results, write_results
 from tools.sweep_table import PROTOCOLS, compare
 from utils.files import atomic_path, atomic_write
 from utils.text import one_line
 
 
-def read_logs(sweep: Sweep, finished_only: bool = True) -> pd.DataFrame:
-    """Return the validation scores of a sweep's runs.
-
-    Args:
-        sweep: names arms, seeds and folders.
-        finished_only: leave out runs that have not reached their last epoch.
-
-    Returns:
-        Columns configuration, seed, epoch, Fbeta, MAE, Sm; one row for each validated epoch.
+def find_results(sweep: Sweep) -> Results:
+    """Return the results of the sweep's finished runs, after they are recorded in its results folder, if it has one.
 
     Raises:
-        OSError, ValueError: a log cannot be read, or it has no validation scores.
+        OSError, ValueError: a file cannot be read or written; no run is finished.
     """
-    tables = []
-    for run in sweep.all_runs:
-        path = run.folder / "log.csv"
-        if not path.is_file() or (finished_only and run.finished() is None):
-            continue
-        table = pd.read_csv(path)
-        if missing := [name for name in ("epoch", *METRICS) if name not in table]:
-            raise ValueError(f"{path} has no column {missing[0]}: expected the log of a run with a validation part")
-        table = table[["epoch", *METRICS]].dropna()
-        tables.append(table.assign(configuration=run.configuration, seed=run.seed))
-    columns = ["configuration", "seed", "epoch", *METRICS]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    results = collect_results(sweep.all_runs)
+    if sweep.results:
+        results = merge_results(read_results(Path(sweep.results)), results)
+        write_results(Path(sweep.results), results, sweep.all_runs)
+    if results["validation"].empty:
+        raise ValueError(f"no run in {sweep.output} is finished: tools.sweep trains them")
+    return results
 
 
 def gains(scores: pd.DataFrame, baselines: Mapping[str, str], metric: str) -> pd.DataFrame:
@@ -112,21 +108,46 @@ def statement(row: Mapping, metric: str) -> str:
     return f"{name}: any {word} above {best:.4f} is excluded (95 % interval {row['low']:+.4f} to {row['high']:+.4f})."
 
 
-def test_scores(sweep: Sweep, name: str, protocol: str) -> pd.DataFrame:
-    """Return a test split's scores as `read_logs` returns those of validation, with epoch 0.
+def test_scores(sweep: Sweep, results: Results, name: str, protocol: str) -> pd.DataFrame:
+    """Return a test split's scores: columns configuration, seed, epoch (0) and the metrics.
 
     Raises:
         ValueError: a run of the sweep is not scored: all are, or none is reported.
     """
-    rows = []
+    table = results["test"]
+    table = table[(table.scored == name) & (table.protocol == protocol)]
+    scored = set(zip(table.configuration, table.seed, strict=True))
     for run in sweep.all_runs:
-        found = run.scores(name, protocol)
-        if not found:
+        if (run.configuration, run.seed) not in scored:
             raise ValueError(
                 f"{run.folder} has no scores on {name} ({protocol}); the test split is reported when all runs have them"
             )
-        rows.append({"configuration": run.configuration, "seed": run.seed, "epoch": 0} | found)
-    return pd.DataFrame(rows)
+    return table.pivot(index=RUN, columns="metric", values="value").reset_index().assign(epoch=0)
+
+
+def branch_section(results: Results) -> str:
+    """Return a Markdown table of what the SR branch learned, by arm and epoch, means over the seeds; '' without data.
+
+    PSNR and SSIM are those of the validation images less those of bicubic upsampling; the others are the norms of the
+    terms' gradients in the encoder, divided by that of the saliency terms.
+    """
+    sr = results["sr"]
+    table = pd.DataFrame(
+        {
+            "n": sr.groupby(ARM).seed.nunique(),
+            "PSNR, dB": (sr.PSNR - sr.bicubic_PSNR).groupby([sr[key] for key in ARM]).mean().map("{:+.2f}".format),
+            "SSIM": (sr.SSIM - sr.bicubic_SSIM).groupby([sr[key] for key in ARM]).mean().map("{:+.4f}".format),
+        }
+    )
+    terms = results["gradients"]
+    terms = terms[~terms.term.str.startswith("saliency").astype(bool)]
+    ratios = terms.pivot_table(index=ARM, columns="term", values="ratio", sort=False).map("{:.3f}".format)
+    both = table.join(ratios.rename(columns=lambda name: f"gradient of {name}"), how="outer").reset_index()
+    if both.empty:
+        return ""
+    both = both.rename(columns={"configuration": "arm"}).astype(object).fillna("–").replace("nan", "–")
+    title = "SR branch: luma over bicubic upsampling, and each term's gradient in the encoder over the saliency terms'"
+    return f"{title}\n\n{both.to_markdown(index=False, disable_numparse=True)}"
 
 
 def section(title: str, scores: pd.DataFrame, baselines: Mapping[str, str], metrics: Sequence[str]) -> str:
@@ -191,9 +212,8 @@ def report(sweep: Sweep, test: str | None, metric: str) -> str:
     Raises:
         OSError, ValueError: no run is finished; a file cannot be read or written; a run has no test scores.
     """
-    scores = read_logs(sweep)
-    if scores.empty:
-        raise ValueError(f"no run in {sweep.output} is finished: tools.sweep trains them")
+    results = find_results(sweep)
+    scores = results["validation"]
     baselines = {name: base for name, base in sweep.baselines.items() if name in set(scores.configuration)}
     last = scores[scores.epoch == scores.epoch.max()]
     parts = [
@@ -202,9 +222,10 @@ def report(sweep: Sweep, test: str | None, metric: str) -> str:
         section(f"Validation, epoch {scores.epoch.max()} (protocol authors)", last, baselines, METRICS),
     ]
     for protocol in PROTOCOLS if test else ():
-        found = test_scores(sweep, test or "", protocol)
+        found = test_scores(sweep, results, test or "", protocol)
         title = f"{test}, test split, the epoch with the best validation Sm (protocol {protocol})"
         parts.append(section(title, found, baselines, TEST_METRICS))
+    parts += filter(None, [branch_section(results)])
     compared = gains(scores, baselines, metric)
     folder = Path(sweep.output)
     atomic_write(folder / "ablation.csv", compared.to_csv(index=False, lineterminator="\n"))
@@ -220,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         folder = ["--output", options.output] if options.output else []
         sweep, _ = sweep_of(["--list", options.list, *folder])
+        sweep.check_results()
         print(sweep.output if options.print_output else report(sweep, options.test, options.metric))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {one_line(error, 1000)}")

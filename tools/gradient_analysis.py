@@ -1,6 +1,6 @@
 """Measure how each loss term's gradient in the encoder compares with that of the saliency loss.
 
-    python -m tools.gradient_analysis RUN [--weights FILE …] [--num-batches N] [--host-file FILE.py]
+    python -m tools.gradient_analysis RUN [--csv FILE] [--weights FILE …] [--num-batches N] [--host-file FILE.py]
 
 The networks are the run's checkpoints, oldest first, and its best.safetensors; or the files that --weights names, of
 this run or of others on the same data. The table of a network has one row for each term, means over the batches:
@@ -34,6 +34,7 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="folder of a training run whose network has an SR branch")
     add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
+    add("--csv", type=Path, metavar="FILE", help="also write the tables as CSV: network, term, loss, ratio, cosine")
     add("--num-batches", type=int, default=16, metavar="N", help="training batches to average over (default: 16)")
     add("--batches", help=argparse.SUPPRESS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
@@ -46,6 +47,7 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
 if __name__ == "__main__":
     command.answer_help(_parse_arguments)  # before torch, which takes seconds
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -57,6 +59,8 @@ from models.sral import SRAL
 from tools.run_networks import load_network, open_run
 from training.config import TrainingConfig
 from training.find_data import find_data
+from utils.files import atomic_write
+from utils.outputs import check_file
 
 SALIENCY = "saliency"
 OTHER_BATCH = "saliency, another batch"
@@ -147,13 +151,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_loss_file(config.loss_file)
         if options.num_batches < 2:
             raise ValueError(f"--num-batches {options.num_batches}: at least 2")
-        batches = list(training_batches(config, options.num_batches))
+        if options.csv:
+            check_file(options.csv)
+        batches, rows = list(training_batches(config, options.num_batches)), []
         for path in files:
             torch.manual_seed(config.seed)  # for dropout
             caption, network = load_network(path)
             print(f"\n{caption:26} {'loss':>8} {'ratio':>8} {'cosine':>8}")
             for name, (loss, ratio, cosine) in compare_gradients(network.train(), batches, config).items():
                 print(f"{name:26} {loss:8.4f} {ratio:8.4f} {cosine:8.3f}")
+                rows.append((caption, name, loss, ratio, cosine))
+        if options.csv:
+            table = pd.DataFrame(rows, columns=["network", "term", "loss", "ratio", "cosine"])
+            atomic_write(options.csv, table.to_csv(index=False, lineterminator="\n"))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

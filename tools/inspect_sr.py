@@ -1,6 +1,7 @@
 """Compare the SR branch's output on the validation images with bicubic upsampling and the target.
 
-    python -m tools.inspect_sr RUN --output sr.png [--weights FILE …] [--num-images N] [--host-file FILE.py]
+    python -m tools.inspect_sr RUN --output sr.png [--csv FILE] [--weights FILE …] [--num-images N]
+                               [--host-file FILE.py]
 
 The networks are the run's checkpoints, oldest first, and its best.safetensors; or the files that --weights names, of
 this run or of others on the same data. (`--checkpoints_kept 100` keeps a checkpoint of every epoch.) The table holds
@@ -30,6 +31,7 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     add("run", type=Path, metavar="RUN", help="folder of a training run; its configuration names the validation images")
     add("--weights", type=Path, nargs="+", metavar="FILE", help="weights files or checkpoints, instead of the run's")
     add("--output", type=Path, required=True, metavar="FILE", help="PNG file to write")
+    add("--csv", type=Path, metavar="FILE", help="also write the table as CSV: network, PSNR, SSIM")
     add("--num-images", type=int, default=6, metavar="N", help="images in the PNG (default: 6)")
     add("--rows", help=argparse.SUPPRESS)
     add("--host-file", type=Path, metavar="FILE.py", help="Python file that registers your own network; it is executed")
@@ -43,6 +45,7 @@ if __name__ == "__main__":
     command.answer_help(_parse_arguments)  # before torch, which takes seconds
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -55,6 +58,7 @@ from tools.run_networks import load_network, open_run
 from training.config import TrainingConfig
 from training.find_data import find_data
 from training.visualize import TILE, draw_validation
+from utils.files import atomic_write
 from utils.outputs import check_file
 
 BATCH = 8
@@ -148,23 +152,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config, files = open_run(options.run, options.weights, options.host_file)
         if options.num_images < 1:
             raise ValueError(f"--num-images {options.num_images}: at least 1")
-        check_file(options.output)
+        for file in filter(None, (options.output, options.csv)):
+            check_file(file)
         comparison = Comparison(config, options.num_images)
-        lines = [("", "PSNR, dB", "SSIM"), _line(BICUBIC, comparison.add(BICUBIC, None))]
+        rows = [(BICUBIC, *comparison.add(BICUBIC, None))]
         for path in files:
             caption, network = load_network(path)
             caption = caption if caption not in comparison.notes else f"{path.parent.name}/{caption}"
-            lines.append(_line(caption, comparison.add(caption, network)))
+            rows.append((caption, *comparison.add(caption, network)))
         data = f"{len(comparison.samples)} validation images of {config.data.dataset}"
         comparison.draw(options.output, f"{options.run}: parts of {len(comparison.stems)} of {data}")
+        if options.csv:
+            table = pd.DataFrame(rows, columns=["network", "PSNR", "SSIM"])
+            atomic_write(options.csv, table.to_csv(index=False, lineterminator="\n"))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{data}, luma\n")
-    print("\n".join(f"{name:28} {psnr:>8} {ssim:>7}".rstrip() for name, psnr, ssim in lines))
-
-
-def _line(caption: str, scores: tuple[float, float]) -> tuple[str, str, str]:
-    return caption, f"{scores[0]:.2f}", f"{scores[1]:.4f}"
+    print(f"{'':28} {'PSNR, dB':>8} {'SSIM':>7}")
+    for caption, psnr, ssim in rows:
+        print(f"{caption:28} {psnr:8.2f} {ssim:7.4f}")
 
 
 if __name__ == "__main__":

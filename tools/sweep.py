@@ -1,6 +1,6 @@
 """Train configurations × seeds by one command, and write one table of mean ± standard deviation.
 
-    python -m tools.sweep --list LIST.yaml [--jobs N] [--dry-run] [-- --key value …]
+    python -m tools.sweep --list LIST.yaml [--jobs N] [--score-only] [--dry-run] [-- --key value …]
     python -m tools.sweep --configs configs/light.yaml configs/paper.yaml --seeds 1 2 3 --output runs/table
 
 LIST.yaml names the configurations. An option on the command line overrides its key:
@@ -13,6 +13,7 @@ LIST.yaml names the configurations. An option on the command line overrides its 
       sral: {config: configs/light.yaml}
       slow: {config: configs/light.yaml, optimizer: {lr: 5.0e-4}, data.workers: 2, baseline: sral}
     test: {ORSSD: data/ORSSD}             # data sets whose test split is scored too, under both protocols
+    results: results/ablation             # where tools.ablation records finished runs; those are not trained again
 
 Each run is `train.py --config=FILE --key=value … --output=OUTPUT/NAME/seed_N --seed=N --resume`. Options after `--` go
 to every run. A finished run is skipped and an unfinished run resumes from its last checkpoint, so the same command
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="runs at once, each on its own GPU if there are any",
     )
+    add("--score-only", action="store_true", help="train nothing; score what is finished, and write the table")
     add("--dry-run", action="store_true", help="print what would be run, resumed, scored and skipped")
     return parser
 
@@ -82,6 +84,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PrivateAttr, ValidationError
 
 from compute_results.table_config import UniqueKeys
+from tools.sweep_results import recorded_runs, recorded_settings
 from tools.sweep_runner import COMMANDS, Run, Runner
 from tools.sweep_table import PROTOCOLS, VALIDATION, latex, markdown, summarize
 from training.config import TrainingConfig, differences, flatten, parse
@@ -100,6 +103,7 @@ class Sweep(BaseModel):
         runs: the settings of train.py by the configuration's name, with `config`, its file, and `baseline`.
         common: settings of every run.
         test: the folder of each data set whose test split is scored, by the data set's name.
+        results: a folder of `tools.sweep_results`; runs that are recorded there are not trained again.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -109,6 +113,7 @@ class Sweep(BaseModel):
     runs: dict[str, dict[str, Any]]
     common: dict[str, Any] = {}
     test: dict[str, str] = {}
+    results: str | None = None
     _extra: list[str] = PrivateAttr(default_factory=list)  # options of train.py for every run, given after --
 
     @property
@@ -126,6 +131,31 @@ class Sweep(BaseModel):
         """All runs. Every configuration is run with one seed before the next seed, so an early table compares them."""
         named = [(name, seed, options) for seed in self.seeds for name, options in self.configurations.items()]
         return [Run(name, seed, Path(self.output, name, f"seed_{seed}"), options) for name, seed, options in named]
+
+    def runs_here(self, score_only: bool = False) -> list[Run]:
+        """Return the runs that are this machine's work: not those that another one has recorded.
+
+        Args:
+            score_only: only those that are finished here.
+        """
+        recorded = recorded_runs(Path(self.results)) if self.results else set()
+        return [
+            run
+            for run in self.all_runs
+            if run.finished() is not None or not (score_only or (run.configuration, run.seed) in recorded)
+        ]
+
+    def check_results(self) -> None:
+        """Raise ValueError if the results folder has runs with other settings than those of the list."""
+        for name, options in self.configurations.items():
+            recorded = recorded_settings(Path(self.results), name) if self.results else None
+            if recorded is None:
+                continue
+            asked = replace(_settings(name, options), seed=recorded.get("seed"))
+            if changed := differences(asked, recorded):
+                raise ValueError(
+                    f"{self.results} has runs of {name} with other settings: {'; '.join(changed)}; choose other results"
+                )
 
     def check(self) -> None:
         """Check all that can be wrong before anything runs.
@@ -147,6 +177,7 @@ class Sweep(BaseModel):
         for name, root in self.test.items():
             if not Path(root).is_dir():
                 raise ValueError(f"test set {name}: there is no folder {root}")
+        self.check_results()
         settings = {name: _settings(name, options) for name, options in self.configurations.items()}
         for run in self.all_runs:
             asked = replace(settings[run.configuration], seed=run.seed)
@@ -157,10 +188,10 @@ class Sweep(BaseModel):
                     "remove that folder to train it again"
                 )
 
-    def describe(self) -> str:
+    def describe(self, runs: Sequence[Run]) -> str:
         """Return a line for each run: skip, score, resume or run, with the training command."""
         lines = []
-        for run in self.all_runs:
+        for run in runs:
             action = {"finished": "skip", "resumed": "resume", "started": "run"}[run.state]
             command = "" if action == "skip" else f": train.py {shlex.join(run.arguments)}"
             action = "score" if action == "skip" and any(map(run.unscored, self.test)) else action
@@ -259,10 +290,11 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence
     try:
         sweep, options = sweep_of(sys.argv[1:] if arguments is None else arguments)
         sweep.check()
+        runs = sweep.runs_here(options.score_only)
         if options.dry_run:
-            print(sweep.describe())
+            print(sweep.describe(runs))
             return
-        status = Runner(sweep.test, commands, options.jobs).run(sweep.all_runs, sweep.write_table)
+        status = Runner(sweep.test, commands, options.jobs).run(runs, sweep.write_table)
         table = sweep.write_table()
     except (OSError, ValueError) as error:
         sys.exit(f"error: {one_line(error, 1000)}")

@@ -95,7 +95,9 @@ def test_the_ablation_scores_the_test_split_only_after_all_trainings(tmp_path):
     stopped = subprocess.run([script], env=environment | {"UNFINISHED": "1"})
     assert stopped.returncode
     assert "--test" not in calls.read_text()
-    (tmp_path / "asrd" / "seed_0" / "weights").mkdir(parents=True)
+    for seed in (0, 1):
+        (tmp_path / "asrd" / f"seed_{seed}" / "weights").mkdir(parents=True)
+    (tmp_path / "asrd" / "seed_0" / "finished.json").touch()
     calls.unlink()
     subprocess.run([script], env=environment, check=True)
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
@@ -104,6 +106,11 @@ def test_the_ablation_scores_the_test_split_only_after_all_trainings(tmp_path):
         "tools.ablation", "tools.sweep", "tools.inspect_sr", "tools.gradient_analysis", "tools.sweep", "tools.ablation",
     ]  # fmt: skip
     assert ["--test" in call for call in asked] == [False, False, False, False, True, True]
+    calls.unlink()
+    subprocess.run([script], env=environment | {"JOBS": "0"}, check=True)
+    asked = [json.loads(line) for line in calls.read_text().splitlines()]
+    sweeps = [call for call in asked if call[1] == "tools.sweep"]
+    assert ["--score-only" in call for call in sweeps] == [True]  # nothing is trained
 
 
 def test_the_trial_of_a_teacher_differs_from_the_recipe_by_the_teacher_alone(run_recipe):

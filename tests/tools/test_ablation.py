@@ -1,6 +1,7 @@
 """Paired comparisons of an ablation against scipy, on synthetic runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tools.ablation import gains, main, read_logs, statement
+from tools.ablation import gains, main, statement
+from tools.sweep import main as sweep_main
 from tools.sweep import sweep_of
+from tools.sweep_results import collect_results
+from training.config import dump, parse
 
 ARMS, SEEDS, EPOCHS = ("plain", "asrd"), (0, 1, 2, 3), 6
 
@@ -35,7 +39,7 @@ def sweep_list(tmp_path: Path) -> Path:
 
 def test_gains_are_scipys_paired_t_test(sweep_list: Path):
     sweep, _ = sweep_of(["--list", str(sweep_list)])
-    scores = read_logs(sweep)
+    scores = collect_results(sweep.all_runs)["validation"]
     found = gains(scores, sweep.baselines, "Sm").set_index("epoch")
     assert list(found.index) == list(range(1, EPOCHS + 1))
     at = scores[scores.epoch == EPOCHS].pivot(index="seed", columns="configuration", values="Sm").dropna()
@@ -79,3 +83,77 @@ def test_one_seed_has_no_interval(sweep_list: Path, capsys: pytest.CaptureFixtur
             (sweep_list.parent / "runs" / name / f"seed_{seed}" / "finished.json").unlink(missing_ok=True)
     main(["--list", str(sweep_list)])
     assert "one seed gives no interval" in capsys.readouterr().out
+
+
+@pytest.fixture
+def results(sweep_list: Path) -> Path:
+    """The folder of results that the list names; each run has the settings that it records."""
+    folder = sweep_list.parent / "results"
+    sweep_list.write_text(f"{sweep_list.read_text()}results: {folder}\n")
+    sweep, _ = sweep_of(["--list", str(sweep_list)])
+    for run in sweep.all_runs:
+        settings = parse([*run.options, f"--seed={run.seed}"]).settings
+        (run.folder / "config.yaml").write_text(dump(settings))
+    return folder
+
+
+def test_recorded_runs_are_compared_without_their_folders(sweep_list: Path, results: Path):
+    """Two machines with different seeds give the tables of one that has them all."""
+    main(["--list", str(sweep_list)])
+    runs = sweep_list.parent / "runs"
+    wanted = (runs / "ablation.csv").read_text()
+    shutil.rmtree(results)
+    elsewhere = sweep_list.parent / "elsewhere"
+    for name in ARMS:
+        shutil.move(runs / name / "seed_1", elsewhere / name / "seed_1")
+    main(["--list", str(sweep_list)])
+    assert (runs / "ablation.csv").read_text() != wanted
+    shutil.rmtree(runs)
+    main(["--list", str(sweep_list), "--output", str(elsewhere)])
+    assert (elsewhere / "ablation.csv").read_text() == wanted
+
+
+def test_what_is_recorded_of_a_run_stays(sweep_list: Path, results: Path):
+    main(["--list", str(sweep_list)])
+    before = (results / "validation.csv").read_text()
+    log = sweep_list.parent / "runs" / "plain" / "seed_0" / "log.csv"
+    log.write_text(log.read_text().replace("0.", "0.9"))
+    main(["--list", str(sweep_list)])
+    assert (results / "validation.csv").read_text() == before
+
+
+def test_a_recorded_run_is_not_trained_again(sweep_list: Path, results: Path, capsys: pytest.CaptureFixture[str]):
+    main(["--list", str(sweep_list)])
+    shutil.rmtree(sweep_list.parent / "runs")
+    capsys.readouterr()
+    sweep_main(["--list", str(sweep_list), "--dry-run"])
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["run     asrd seed 3"]
+    sweep_main(["--list", str(sweep_list), "--dry-run", "--score-only"])
+    assert capsys.readouterr().out.strip() == ""
+
+
+def test_results_of_other_settings_are_refused(sweep_list: Path, results: Path):
+    main(["--list", str(sweep_list)])
+    sweep_list.write_text(f"{sweep_list.read_text()}common: {{epochs: 3}}\n")
+    for command in (main, sweep_main):
+        with pytest.raises(SystemExit, match="has runs of plain with other settings: epochs: "):
+            command(["--list", str(sweep_list)])
+
+
+def test_a_broken_table_is_one_line(sweep_list: Path, results: Path):
+    main(["--list", str(sweep_list)])
+    (results / "test.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SystemExit, match=r"error: .*test\.csv has the columns a, b: expected configuration, seed"):
+        main(["--list", str(sweep_list)])
+
+
+def test_what_the_branch_learned_stands_beside_it(sweep_list: Path, results: Path):
+    folders = [sweep_list.parent / "runs" / "asrd" / f"seed_{seed}" for seed in (0, 1)]
+    for folder, psnr in zip(folders, (31.0, 33.0), strict=True):
+        (folder / "sr.csv").write_text(f'network,PSNR,SSIM\nbicubic,30,0.9\n"epoch_005, epoch 5",{psnr},0.95\n')
+        rows = '"epoch_005, epoch 5",saliency,1,1,1\n"epoch_005, epoch 5",sr,0.1,0.25,0.01\n'
+        (folder / "gradients.csv").write_text(f"network,term,loss,ratio,cosine\n{rows}")
+    main(["--list", str(sweep_list)])
+    text = (sweep_list.parent / "runs" / "ablation.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| asrd ") and "| 5 " in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["asrd", "5", "2", "+2.00", "+0.0500", "0.250"]

@@ -1,5 +1,6 @@
 """tools.gradient_analysis: gradients of each loss term in the encoder, against backward passes and by the command."""
 
+import pandas as pd
 import pytest
 import torch
 
@@ -55,10 +56,13 @@ def test_ratio_and_cosine(examined):
     settings.loss.sr /= 10
 
 
-def test_the_command(trained_run, capsys):
-    main([str(trained_run), "--num-batches", "2"])
+def test_the_command(trained_run, tmp_path, capsys):
+    main([str(trained_run), "--num-batches", "2", "--csv", str(tmp_path / "gradients.csv")])
     stages = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
     assert [block[0].split("  ")[0] for block in stages][:2] == ["step 2", "step 4"]
+    table = pd.read_csv(tmp_path / "gradients.csv")
+    shown = [f"{row.term:26} {row.loss:8.4f} {row.ratio:8.4f} {row.cosine:8.3f}" for row in table.itertuples()]
+    assert shown == [line for block in stages for line in block[1:]]
     for block in stages:
         assert [line.split("  ")[0] for line in block[1:]] == [SALIENCY, "sr", "spatial", "affinity", OTHER_BATCH]
 

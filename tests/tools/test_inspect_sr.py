@@ -1,6 +1,7 @@
 """tools.inspect_sr: PSNR and SSIM of what the SR branch gives, against formulas by hand; the command on a small run."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -30,12 +31,15 @@ def test_quality_against_the_formulas():
 
 
 def test_the_command(trained_run, tmp_path, capsys):
-    main([str(trained_run), "--output", str(tmp_path / "sr.png"), "--num-images", "2"])
+    files = ["--output", str(tmp_path / "sr.png"), "--csv", str(tmp_path / "sr.csv")]
+    main([str(trained_run), "--num-images", "2", *files])
     head, _, _, *lines = capsys.readouterr().out.splitlines()
     assert head == "2 validation images of folders, luma"
     stages = ["bicubic", "step 2", "step 4", "best, epoch"]
     assert len(lines) == len(stages)
     assert all(line.startswith(stage) for line, stage in zip(lines, stages, strict=True))
+    table = pd.read_csv(tmp_path / "sr.csv")
+    assert [f"{row.network:28} {row.PSNR:8.2f} {row.SSIM:7.4f}" for row in table.itertuples()] == lines
     picture = Image.open(tmp_path / "sr.png")
     assert picture.width == 5 * (224 + 4) + 4
 
