@@ -228,6 +228,7 @@ def report(sweep: Sweep, test: str | None, metric: str) -> str:
     parts += filter(None, [branch_section(results)])
     compared = gains(scores, baselines, metric)
     folder = Path(sweep.output)
+    folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "ablation.csv", compared.to_csv(index=False, lineterminator="\n"))
     draw(folder / "ablation.png", scores, compared, metric)
     text = "\n\n".join(parts) + "\n"

@@ -111,6 +111,9 @@ def test_recorded_runs_are_compared_without_their_folders(sweep_list: Path, resu
     shutil.rmtree(runs)
     main(["--list", str(sweep_list), "--output", str(elsewhere)])
     assert (elsewhere / "ablation.csv").read_text() == wanted
+    shutil.rmtree(elsewhere)
+    main(["--list", str(sweep_list)])  # no run is on this machine
+    assert (runs / "ablation.csv").read_text() == wanted
 
 
 def test_what_is_recorded_of_a_run_stays(sweep_list: Path, results: Path):
