@@ -201,7 +201,8 @@ def draw(path: Path, scores: pd.DataFrame, compared: pd.DataFrame, metric: str) 
         limit = 1.2 * last[["gain", "low", "high"]].abs().max().max()
         right.set_ylim(-limit, limit)
     right.set(xlabel="epoch", ylabel=f"paired gain in {metric}, 95 % interval")
-    right.legend(frameon=False)
+    if len(compared):
+        right.legend(frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 

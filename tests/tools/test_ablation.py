@@ -83,6 +83,9 @@ def test_one_seed_has_no_interval(sweep_list: Path, capsys: pytest.CaptureFixtur
             (sweep_list.parent / "runs" / name / f"seed_{seed}" / "finished.json").unlink(missing_ok=True)
     main(["--list", str(sweep_list)])
     assert "one seed gives no interval" in capsys.readouterr().out
+    (sweep_list.parent / "runs" / "asrd" / "seed_0" / "finished.json").unlink()
+    main(["--list", str(sweep_list)])  # nothing to compare
+    assert "1 of 8 runs are finished" in capsys.readouterr().out
 
 
 @pytest.fixture
