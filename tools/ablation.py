@@ -141,7 +141,7 @@ def branch_section(results: Results) -> str:
     )
     terms = results["gradients"]
     terms = terms[~terms.term.str.startswith("saliency").astype(bool)]
-    ratios = terms.pivot_table(index=ARM, columns="term", values="ratio", sort=False).map("{:.3f}".format)
+    ratios = terms.pivot_table(index=ARM, columns="term", values="ratio", sort=False).map("{:.4f}".format)
     both = table.join(ratios.rename(columns=lambda name: f"gradient of {name}"), how="outer").reset_index()
     if both.empty:
         return ""

@@ -162,4 +162,4 @@ def test_what_the_branch_learned_stands_beside_it(sweep_list: Path, results: Pat
     main(["--list", str(sweep_list)])
     text = (sweep_list.parent / "runs" / "ablation.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| asrd ") and "| 5 " in line)
-    assert [cell.strip() for cell in row.strip("|").split("|")] == ["asrd", "5", "2", "+2.00", "+0.0500", "0.250"]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["asrd", "5", "2", "+2.00", "+0.0500", "0.2500"]
