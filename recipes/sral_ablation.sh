@@ -36,7 +36,7 @@ for run in "$OUTPUT"/*/seed_*; do
 done
 
 # 3
-"$PYTHON" -m tools.sweep --list "$LIST" --score-only --test ORSSD=data/ORSSD
+"$PYTHON" -m tools.sweep --list "$LIST" --score-only --jobs "$((JOBS > 0 ? JOBS : 1))" --test ORSSD=data/ORSSD
 
 # 4
 if [ "$JOBS" != 0 ]; then

@@ -36,12 +36,11 @@ DIGITS = 6
 Results = dict[str, pd.DataFrame]
 
 
-def collect_results(runs: list[Run], finished_only: bool = True) -> Results:
-    """Return the tables of the runs that are on this machine.
+def collect_results(runs: list[Run]) -> Results:
+    """Return the tables of the runs that are finished on this machine.
 
     Args:
-        runs: of a sweep; those that have not started are left out.
-        finished_only: leave out those that have not reached their last epoch, too.
+        runs: of a sweep; the others are left out.
 
     Raises:
         OSError, ValueError: a file cannot be read, or a run has no validation part.
@@ -50,7 +49,7 @@ def collect_results(runs: list[Run], finished_only: bool = True) -> Results:
     readers = {"validation": _validation, "test": _test, "sr": _sr, "gradients": _gradients}
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in COLUMNS}
     for run in runs:
-        if not (run.folder / "log.csv").is_file() or (finished_only and run.finished() is None):
+        if not (run.folder / "log.csv").is_file() or run.finished() is None:
             continue
         for name, reader in readers.items():
             table = reader(run)
@@ -67,14 +66,7 @@ def read_results(folder: Path) -> Results:
     Raises:
         OSError, ValueError: a file cannot be read, or it has other columns.
     """
-    found = {}
-    for name, columns in COLUMNS.items():
-        path = folder / f"{name}.csv"
-        table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
-        if list(table.columns) != columns:
-            raise ValueError(f"{path} has the columns {', '.join(table.columns)}: expected {', '.join(columns)}")
-        found[name] = table
-    return found
+    return {name: _read_table(folder / f"{name}.csv", columns) for name, columns in COLUMNS.items()}
 
 
 def recorded_runs(folder: Path) -> set[tuple[str, int]]:
@@ -157,7 +149,7 @@ def _test(run: Run) -> pd.DataFrame:
 
 
 def _sr(run: Run) -> pd.DataFrame:
-    table = _measured(run.folder / "sr.csv", ["network", "PSNR", "SSIM"])
+    table = _read_table(run.folder / "sr.csv", ["network", "PSNR", "SSIM"])
     bicubic = table[table.network == "bicubic"]
     table = table.assign(epoch=_epochs(table.network)).dropna(subset="epoch")
     if len(table):
@@ -166,7 +158,7 @@ def _sr(run: Run) -> pd.DataFrame:
 
 
 def _gradients(run: Run) -> pd.DataFrame:
-    table = _measured(run.folder / "gradients.csv", ["network", "term", "loss", "ratio", "cosine"])
+    table = _read_table(run.folder / "gradients.csv", ["network", "term", "loss", "ratio", "cosine"])
     return table.assign(epoch=_epochs(table.network)).dropna(subset="epoch").astype({"epoch": int})
 
 
@@ -174,7 +166,7 @@ def _epochs(captions: pd.Series) -> pd.Series:
     return captions.astype(str).str.extract(r"epoch (\d+)$")[0]
 
 
-def _measured(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
     if list(table.columns) != columns:
         raise ValueError(f"{path} has the columns {', '.join(table.columns)}: expected {', '.join(columns)}")
