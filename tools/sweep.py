@@ -132,18 +132,20 @@ class Sweep(BaseModel):
         named = [(name, seed, options) for seed in self.seeds for name, options in self.configurations.items()]
         return [Run(name, seed, Path(self.output, name, f"seed_{seed}"), options) for name, seed, options in named]
 
+    @property
+    def recorded_runs(self) -> list[Run]:
+        """The runs that `results` has from another machine; those that are finished here too are left out."""
+        recorded = recorded_runs(Path(self.results)) if self.results else set()
+        return [run for run in self.all_runs if (run.configuration, run.seed) in recorded and run.finished() is None]
+
     def runs_here(self, score_only: bool = False) -> list[Run]:
-        """Return the runs that are this machine's work: not those that another one has recorded.
+        """Return the runs that are this machine's work: all but `recorded_runs`.
 
         Args:
             score_only: only those that are finished here.
         """
-        recorded = recorded_runs(Path(self.results)) if self.results else set()
-        return [
-            run
-            for run in self.all_runs
-            if run.finished() is not None or not (score_only or (run.configuration, run.seed) in recorded)
-        ]
+        elsewhere = self.recorded_runs
+        return [run for run in self.all_runs if run not in elsewhere and not (score_only and run.finished() is None)]
 
     def check_results(self) -> None:
         """Raise ValueError if the results folder has runs with other settings than those of the list."""
@@ -291,6 +293,8 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence
         sweep, options = sweep_of(sys.argv[1:] if arguments is None else arguments)
         sweep.check()
         runs = sweep.runs_here(options.score_only)
+        for run in sweep.recorded_runs:
+            print(f"skip    {run.configuration} seed {run.seed}: recorded in {sweep.results}")
         if options.dry_run:
             print(sweep.describe(runs))
             return

@@ -133,9 +133,12 @@ def test_a_recorded_run_is_not_trained_again(sweep_list: Path, results: Path, ca
     shutil.rmtree(sweep_list.parent / "runs")
     capsys.readouterr()
     sweep_main(["--list", str(sweep_list), "--dry-run"])
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["run     asrd seed 3"]
+    *skipped, last = capsys.readouterr().out.splitlines()
+    assert len(skipped) == 7
+    assert all(line.endswith(f": recorded in {results}") for line in skipped)
+    assert last.startswith("run     asrd seed 3: train.py ")
     sweep_main(["--list", str(sweep_list), "--dry-run", "--score-only"])
-    assert capsys.readouterr().out.strip() == ""
+    assert capsys.readouterr().out.split("\n") == [*skipped, "", ""]
 
 
 def test_results_of_other_settings_are_refused(sweep_list: Path, results: Path):
