@@ -132,20 +132,14 @@ class Sweep(BaseModel):
         named = [(name, seed, options) for seed in self.seeds for name, options in self.configurations.items()]
         return [Run(name, seed, Path(self.output, name, f"seed_{seed}"), options) for name, seed, options in named]
 
-    @property
-    def recorded_runs(self) -> list[Run]:
-        """The runs that `results` has from another machine; those that are finished here too are left out."""
+    def recorded_elsewhere(self) -> list[Run]:
+        """Return the runs that `results` has and that are not finished here: another machine's work.
+
+        Raises:
+            OSError, ValueError: a table of `results` or a finished.json cannot be read.
+        """
         recorded = recorded_runs(Path(self.results)) if self.results else set()
         return [run for run in self.all_runs if (run.configuration, run.seed) in recorded and run.finished() is None]
-
-    def runs_here(self, score_only: bool = False) -> list[Run]:
-        """Return the runs that are this machine's work: all but `recorded_runs`.
-
-        Args:
-            score_only: only those that are finished here.
-        """
-        elsewhere = self.recorded_runs
-        return [run for run in self.all_runs if run not in elsewhere and not (score_only and run.finished() is None)]
 
     def check_results(self) -> None:
         """Raise ValueError if the results folder has runs with other settings than those of the list."""
@@ -292,8 +286,11 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Sequence
     try:
         sweep, options = sweep_of(sys.argv[1:] if arguments is None else arguments)
         sweep.check()
-        runs = sweep.runs_here(options.score_only)
-        for run in sweep.recorded_runs:
+        elsewhere = sweep.recorded_elsewhere()
+        runs = [run for run in sweep.all_runs if run not in elsewhere]
+        if options.score_only:
+            runs = [run for run in runs if run.finished() is not None]
+        for run in elsewhere:
             print(f"skip    {run.configuration} seed {run.seed}: recorded in {sweep.results}")
         if options.dry_run:
             print(sweep.describe(runs))
